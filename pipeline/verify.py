@@ -25,17 +25,16 @@ from rich.text import Text
 from pipeline.compare import cost
 from pipeline.compare import report as compare_report
 from pipeline.compare import summary as compare_summary
-from pipeline.compare.limits import COMPARED
 from pipeline.compare.record import CONVERSATIONS, Conversation
+from pipeline.compare.scenario import COMPARED
 from pipeline.errors import UNMET, BadInput
 from pipeline.measure import gates, junit
 from pipeline.measure import summary as profile_summary
-from pipeline.measure.instrument import Tracks, derived
+from pipeline.measure.instrument import Tracks, derived, stereo
 from pipeline.measure.record import RECORDS, Record, Turn, TurnTaking
 from pipeline.measure.run import REPORT, SUMMARY, TURNS, digest
 from pipeline.measure.summary import ProfileSummary
 from pipeline.measure.terminal import count
-from pipeline.measure.wav import stereo
 from pipeline.profile import report as profile_report
 from pipeline.speech_to_speech.brief import STAMP
 from pipeline.terminal import stdout

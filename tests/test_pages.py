@@ -13,7 +13,7 @@ from pipeline.compare import cost
 from pipeline.compare import report as compare_report
 from pipeline.compare import summary as compare_summary
 from pipeline.compare import terminal as compare_terminal
-from pipeline.compare.limits import COMPARED
+from pipeline.compare.scenario import COMPARED
 from pipeline.measure import gates
 from pipeline.measure import summary as profile_summary
 from pipeline.profile import report as profile_report

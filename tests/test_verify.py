@@ -24,11 +24,11 @@ from pipeline.events import Samples
 from pipeline.measure import junit, summary
 from pipeline.measure.conduct import hold
 from pipeline.measure.cues import Utterance
+from pipeline.measure.instrument import stereo
 from pipeline.measure.record import RECORDS
 from pipeline.measure.recording import MemoryTrace
 from pipeline.measure.reference import RATE, Behaviour, ReferenceSession
 from pipeline.measure.run import REPORT, digest, write_figures
-from pipeline.measure.wav import stereo
 from pipeline.profile import report
 from pipeline.trace import versions
 from pipeline.verify import DERIVED, Findings, verified

@@ -31,8 +31,8 @@ from pipeline.engines.worker import Worker
 from pipeline.errors import BadInput, CascadeError, StageError, one_line
 from pipeline.events import Samples
 from pipeline.measure import reference
+from pipeline.measure.instrument import stereo
 from pipeline.measure.record import Fidelity, Turn
-from pipeline.measure.wav import stereo
 from pipeline.models.catalogue import Catalogue, Found
 from pipeline.models.fetch import Network, pull_and_show
 from pipeline.terminal import progress, show_error

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
-from pipeline.measure.calibration import OwnError
 from pipeline.measure.gates import Judged
+from pipeline.measure.reference import OwnError
 from pipeline.measure.stats import Apart, Interval, Met, SharesApart, Spread
 from pipeline.measure.summary import Against, RecordingSound, TurnFigures
 

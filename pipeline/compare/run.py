@@ -31,7 +31,6 @@ from pipeline.compare import (
     terminal,
 )
 from pipeline.compare.conditions import Disturbance
-from pipeline.compare.limits import COMPARED
 from pipeline.compare.record import (
     CONVERSATIONS,
     Conversation,
@@ -41,6 +40,7 @@ from pipeline.compare.record import (
 )
 from pipeline.compare.results import Summary
 from pipeline.compare.scenario import (
+    COMPARED,
     Gathered,
     Scenario,
     asks_of_reply,
@@ -48,22 +48,20 @@ from pipeline.compare.scenario import (
     unspoken,
     with_recordings,
 )
-from pipeline.compare.systems import System, Systems
-from pipeline.compare.trial import hold_scenario
+from pipeline.compare.systems import System, Systems, hold_scenario
 from pipeline.config import Settings
 from pipeline.errors import BadInput, CascadeError, first_of
 from pipeline.events import Samples
 from pipeline.measure import corpus, gates, junit
-from pipeline.measure.calibration import calibrate
-from pipeline.measure.conduct import heard_wav
+from pipeline.measure.conduct import Meeting, Seat, heard_wav
 from pipeline.measure.gates import Gate
 from pipeline.measure.instrument import FIGURES
 from pipeline.measure.noise import Noise
 from pipeline.measure.plan import Load, Planned, jobs
 from pipeline.measure.record import Turn
+from pipeline.measure.reference import calibrate
 from pipeline.measure.report import write
 from pipeline.measure.run import REPORT, Made, Run, digest, new_folder, sha256
-from pipeline.measure.together import Meeting, Seat
 from pipeline.models.catalogue import Catalogue
 from pipeline.speech_to_speech import specs, wire_map
 from pipeline.speech_to_speech.brief import STAMP, SystemSpec

@@ -27,12 +27,12 @@ from pipeline.audio.line import RATE
 from pipeline.compare import conditions
 from pipeline.compare.conditions import CLEAN, Condition
 from pipeline.compare.entities import tokens
-from pipeline.compare.limits import COMPARED
+from pipeline.compare.selectivity import RATES
 from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput
 from pipeline.measure.corpus import Item, at_level, checked, gather, silence
 from pipeline.measure.cues import FORM, UNSPOKEN, Utterance
-from pipeline.measure.gates import Gate, parse
+from pipeline.measure.gates import TURNS, Figure, Gate, parse
 from pipeline.measure.record import Outcome
 from pipeline.measure.recording import no_tools
 from pipeline.turns.speech_end import end_of_speech
@@ -70,6 +70,54 @@ REFERENCE = "\n\nReference, to be used only when a question is about orders:\n"
 
 FILLER = "All quiet on the shelf; nothing of interest in this line of the result. "
 """What a tool's result is filled up with."""
+
+
+COMPARED = {
+    **TURNS,
+    "answer_ms": Figure("answering.ms.median", "no turn has an answer", "answering.ms.ci95"),
+    "stop_ms": Figure(
+        "interruption.silence_ms.median",
+        "no reply stopped for an interruption",
+        "interruption.silence_ms.ci95",
+    ),
+    "wer": Figure("wer.rate", "no transcript of words that are known", "wer.ci95", share=True),
+    "spoken": Figure(
+        "spoken_words.rate", "no reply was read (--fidelity)", "spoken_words.ci95", share=True
+    ),
+    "entities": Figure(
+        "entities.overall.share",
+        "no numbers, codes or names were said, or no transcript is known",
+        "entities.overall.ci95",
+        True,
+        True,
+    ),
+    "broken": Figure("conversations.failed"),
+    "reconnects": Figure("conversations.reconnects"),
+    "cost_per_minute": Figure("cost.per_minute_usd", "cost.note", "cost.per_minute_ci95"),
+    "cost_per_turn": Figure("cost.per_turn_usd", "cost.note"),
+    "cpu_s_per_minute": Figure("cost.cpu_s_per_minute", "cost.note", "cost.cpu_s_per_minute_ci95"),
+    **{
+        name: Figure(f"{place}.share", f"no turn expects {what}", f"{place}.ci95", True, True)
+        for name, place, what in (
+            ("expectations", "expectations", "anything that could be decided"),
+            ("tools", "tools.overall", "anything of tools"),
+            ("recall", "checks.recall", "anything to be recalled"),
+            ("instructions", "checks.instructions", "instructions to be followed"),
+            ("history", "interruption.history", "anything of the model's history"),
+        )
+    },
+    **{
+        name: Figure(
+            f"selectivity.{name}.share",
+            f"there was {rate.among}",
+            f"selectivity.{name}.ci95",
+            rate.good,
+            True,
+        )
+        for name, rate in RATES.items()
+    },
+}
+"""The figures of a comparison that a gate can be about, by their names."""
 
 
 def _pattern(text: str) -> str:

@@ -14,9 +14,9 @@ from typing import Any, cast
 
 from pipeline.compare import cost, scoring, selectivity
 from pipeline.compare.by_condition import axis, by_condition, headline
-from pipeline.compare.limits import COMPARED
 from pipeline.compare.record import SYSTEM, Conversation, simulations, titled
 from pipeline.compare.results import AnswerTimes, FailedTurn, Summary, SystemResult
+from pipeline.compare.scenario import COMPARED
 from pipeline.compare.verdict import verdict
 from pipeline.measure import gates, junit
 from pipeline.measure.record import Record, Turn

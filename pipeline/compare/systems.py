@@ -5,26 +5,39 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from rich.console import Console
 
 from pipeline import yaml_file
-from pipeline.clock import Clock
-from pipeline.compare.rehearsal import rehearse
-from pipeline.compare.scenario import Scenario
+from pipeline.audio.audible import onset
+from pipeline.audio.files import read_audio
+from pipeline.clock import NS_PER_S, Clock
+from pipeline.compare.conditions import Passage
+from pipeline.compare.cost import EnergyMeter
+from pipeline.compare.record import Conversation
+from pipeline.compare.scenario import CannedTools, Scenario, Step
 from pipeline.config import Settings
 from pipeline.conversation.cascade import Cascade
 from pipeline.engines.local import LocalEngines
 from pipeline.engines.tokens import CHARS_PER_TOKEN
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, CascadeError
+from pipeline.measure import conduct
+from pipeline.measure.conduct import Seat
+from pipeline.measure.cues import Limits
+from pipeline.measure.instrument import CHECK_RATE
 from pipeline.measure.plan import Load, setting
 from pipeline.measure.pool import Pool, make_ready
+from pipeline.measure.recording import MemoryTrace
 from pipeline.measure.reference import Behaviour, ReferenceSession
+from pipeline.measure.run import Made
 from pipeline.serve import script
 from pipeline.serve.simulated import check_protocol, serving
+from pipeline.serve.script import Script, ScriptedCall, ScriptedTurn
 from pipeline.session import Session
 from pipeline.speech_to_speech import specs
 from pipeline.speech_to_speech.audio_llm import AudioLlmSession, dotted, voice_engines
@@ -37,6 +50,9 @@ API_RATE = 24_000
 
 ROUND_TRIPS = 3
 """Measured before each conversation."""
+
+REPLY = "That is a good question, and here is an answer to it."
+PREAMBLE = "Let me look that up."
 
 
 class System:
@@ -155,6 +171,90 @@ class ReferenceSystem(System):
     def session(self, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
         """A new conversation with it."""
         return ReferenceSession(Behaviour.of(self._spec), trace, clock)
+
+
+async def hold_scenario(
+    system: System,
+    scenario: Scenario,
+    wav: Path,
+    *,
+    listen_s: float | None = None,
+    seat: Seat | None = None,
+    passage: Passage | None = None,
+) -> Made[Conversation]:
+    """Hold a scenario with a system. What goes wrong there is part of the result.
+
+    Args:
+        system: Who it is held with.
+        scenario: What is said, with recordings.
+        wav: Stereo WAV to write.
+        listen_s: So much of the last reply is listened to (s); None: all of it.
+        seat: Among conversations that are held together; None: it is held alone.
+        passage: What the user's sound goes through; None: nothing.
+
+    Returns:
+        The conversation, save what only the run knows: its repeat, its order, where its WAV is.
+
+    Raises:
+        Unwritten: The WAV cannot be written.
+        BadInput: A recording cannot be read any more.
+    """
+    made = Conversation(
+        path=system.name,
+        scenario=scenario.name,
+        repeat=0,
+        order=0,
+        status="ok",
+        topic=scenario.topic,
+        instruction_chars=len(scenario.instructions),
+        started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        rtt_ms=await system.ready(scenario),
+        condition=scenario.condition,
+    )
+    tape = MemoryTrace()
+    try:
+        session = system.session(scenario, tape, Clock())
+    except CascadeError as error:
+        turns = tuple(conduct.unreached(scenario.steps, str(error)))
+        broken = dataclasses.replace(made, status="failed", reason=str(error), turns=turns)
+        return Made(broken, ())
+    meter = EnergyMeter()
+    held = await conduct.hold(
+        session,
+        tape,
+        scenario.steps,
+        wav,
+        system.rate,
+        answer=CannedTools(scenario.tools).answer,
+        limits=Limits(listen_s),
+        manual=system.manual,
+        seat=seat,
+        passing=None if passage is None else passage.push,
+    )
+    # What others use meanwhile cannot be told from it.
+    cpu_s, joules = (None, None) if seat else (held.cpu_ns / NS_PER_S, meter.joules())
+    if seat is not None:
+        await seat.all_over(Clock())
+    # By the number of the utterance, which the session's turns may differ from.
+    numbers = {turn: number for number, said in enumerate(held.cues.said, 1) for turn in said.turns}
+    usage = [{**one, "turn": numbers.get(one["turn"], 0)} for one in held.noted.usage]
+    turns = tuple(held.turns(cut_ins=True))
+    reason = held.reason
+    if any(turn.record.status == "timeout" for turn in turns):
+        reason = reason or getattr(session, "unheard", "")
+    made = dataclasses.replace(
+        made,
+        status="failed" if reason else "ok",
+        reason=reason,
+        facts=system.facts(session),
+        usage=tuple(usage),
+        seconds=held.seconds,
+        cpu_s=cpu_s,
+        joules=joules,
+        reconnects=getattr(session, "reconnects", 0),
+        turns=turns,
+    )
+    return Made(made, tape.lines)
 
 
 def parse(texts: Sequence[str]) -> list[SystemSpec]:
@@ -322,3 +422,47 @@ def _settings(spec: SystemSpec) -> dict[str, str]:
         setting(label, f"--path {spec.name}: {label}"): value
         for label, value in spec.options.items()
     }
+
+
+def rehearse(script: Script, scenarios: Iterable[Scenario]) -> Script:
+    """The script with a conversation for each scenario that it has none for."""
+    onsets: dict[Path, float] = {}
+    conversations = {
+        scenario.name: tuple(_turn(step, onsets) for step in scenario.steps)
+        for scenario in scenarios
+    }
+    return dataclasses.replace(script, conversations={**conversations, **script.conversations})
+
+
+def _turn(step: Step, onsets: dict[Path, float]) -> ScriptedTurn:
+    wanted = step.expect.tool
+    calls: tuple[ScriptedCall, ...] = ()
+    if wanted is not None and wanted.name:
+        calls = (ScriptedCall(wanted.name, wanted.arguments, PREAMBLE),)
+    return ScriptedTurn(
+        transcript=step.said,
+        reply=_reply(step),
+        ends_s=_ends_s(step, onsets),
+        calls=calls,
+    )
+
+
+def _reply(step: Step) -> str:
+    """Words that meet what is expected, as far as rules tell."""
+    expect = step.expect
+    words = [one.split("|")[0] for one in expect.contains]
+    if expect.number is not None:
+        words.append(f"{expect.number:g}")
+    return f"The answer is {' and '.join(words)}." if words else REPLY
+
+
+def _ends_s(step: Step, onsets: dict[Path, float]) -> float | None:
+    """Where the speech ends, from its first audible sample (s)."""
+    if step.end_of_speech_s is None:
+        return None
+    if step.path not in onsets:
+        sound = np.concatenate([*read_audio(step.path, CHECK_RATE)])
+        onsets[step.path] = (onset(sound, CHECK_RATE) or 0) / CHECK_RATE
+    ends_s = step.end_of_speech_s - onsets[step.path]
+    # A mark from before the first sound tells nothing; then silence does.
+    return ends_s if ends_s > 0 else None

@@ -25,7 +25,7 @@ from pipeline.compare.results import (
     TurnPoint,
 )
 from pipeline.compare.selectivity import RATES
-from pipeline.measure import calibration
+from pipeline.measure import reference
 from pipeline.measure.gates import as_table
 from pipeline.measure.report import of
 from pipeline.measure.stats import Met
@@ -343,7 +343,7 @@ def _notes(summary: Summary) -> Iterable[str]:
     for name, one in summary["variants"].items():
         if one["cost"]["note"] and one["cost"]["model"]:
             yield f"{name}: {one['cost']['note']}"
-    yield from calibration.told(summary.get("instrument"))
+    yield from reference.told(summary.get("instrument"))
 
 
 def _percent(found: Met | None) -> str:

@@ -15,7 +15,7 @@ from typing import Any, NotRequired, TypedDict, TypeVar, cast, get_args
 
 from pipeline.audio.virtual import LATE_NS
 from pipeline.clock import NS_PER_MS
-from pipeline.measure import calibration
+from pipeline.measure import reference
 from pipeline.measure.record import Record, Status
 from pipeline.measure.stats import UNDECIDED, Apart, Spread, describe, difference, mean_interval
 from pipeline.trace import PARTS, STAGES
@@ -129,7 +129,7 @@ class ProfileSummary(TypedDict):
     gates: NotRequired[Sequence[Any]]
     interrupted: NotRequired[bool]
     seed: NotRequired[int]
-    instrument: NotRequired[calibration.OwnError | None]
+    instrument: NotRequired[reference.OwnError | None]
 
 
 def measures(record: Record) -> dict[str, float]:
@@ -353,7 +353,7 @@ def warnings(
             told.append(_unmeasurable(name, records))
         if not variant["n"] and not variant["failed"]:
             told.append(f"{name}: no turn was measured")
-    told += calibration.doubts(summary.get("instrument"))
+    told += reference.doubts(summary.get("instrument"))
     if noise is None:
         told.append("how steady the machine was is not known: it was not looked at twice")
     elif noise > NOISY:

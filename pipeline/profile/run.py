@@ -18,7 +18,6 @@ from pipeline.conversation.cascade import Cascade
 from pipeline.engines.local import LocalEngines
 from pipeline.errors import BadInput
 from pipeline.measure import corpus, gates, junit, perfetto, summary
-from pipeline.measure.calibration import calibrate
 from pipeline.measure.conduct import hold
 from pipeline.measure.corpus import Corpus, Item, gather
 from pipeline.measure.cues import Limits, Utterance
@@ -28,6 +27,7 @@ from pipeline.measure.plan import Executor, Job, Load, Variant, jobs, variants
 from pipeline.measure.pool import Pool, make_ready
 from pipeline.measure.record import RECORDS, Record
 from pipeline.measure.recording import MemoryTrace
+from pipeline.measure.reference import calibrate
 from pipeline.measure.report import write
 from pipeline.measure.run import REPORT, Made, Run, new_folder, sha256, write_figures
 from pipeline.measure.summary import COLUMNS, ProfileSummary, row

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.measure import calibration
+from pipeline.measure import reference
 from pipeline.measure.gates import as_table
 from pipeline.measure.stats import Spread, in_words
 from pipeline.measure.summary import Against, ProfileSummary, TurnFigures, VariantFigures
@@ -79,7 +79,7 @@ def show(console: Console, summary: ProfileSummary) -> None:
     if heard := recordings(summary.get("sound") or {}):
         console.print(Text("\nThe recordings: level of the voice, and its distance from the noise"))
         console.print(heard)
-    notes = [*_notes(variants), *calibration.told(summary.get("instrument"))]
+    notes = [*_notes(variants), *reference.told(summary.get("instrument"))]
     tell(console, notes, summary["warnings"])
 
 

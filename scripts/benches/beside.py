@@ -36,7 +36,7 @@ from pipeline.audio.files import read_audio
 from pipeline.compare.record import CONVERSATIONS
 from pipeline.events import Samples
 from pipeline.measure.corpus import Item, gather
-from pipeline.measure.wav import first_reply, stereo
+from pipeline.measure.instrument import first_reply, stereo
 from pipeline.turns.speech_end import end_of_speech
 
 RATE = 24_000

@@ -28,8 +28,8 @@ from support.cli_child import memory
 from support.pulse import RATE as MIC_RATE
 
 from pipeline.clock import NS_PER_S
+from pipeline.measure.instrument import begin_of
 from pipeline.measure.record import wasted
-from pipeline.measure.wav import begin_of
 from pipeline.trace import PARTS, Timeline
 
 SHORT = {"CASCADE_LLM__MAX_TOKENS": "24"}

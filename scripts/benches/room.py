@@ -31,8 +31,8 @@ from pipeline.audio.audible import onset
 from pipeline.audio.files import WavWriter
 from pipeline.compare.record import CONVERSATIONS
 from pipeline.measure.corpus import Item, gather
+from pipeline.measure.instrument import stereo, true_end
 from pipeline.measure.record import RECORDS
-from pipeline.measure.wav import stereo, true_end
 
 SENTENCE = "03_how_far_is_it_from_toronto_to_boston.flac"
 REAL = HUMAN / "noise/sb_noise3.wav"

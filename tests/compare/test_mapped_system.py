@@ -14,8 +14,7 @@ from support.cli_child import read_wav, recording
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Scenario, Step
-from pipeline.compare.systems import System
-from pipeline.compare.trial import hold_scenario
+from pipeline.compare.systems import System, hold_scenario
 from pipeline.speech_to_speech.brief import SystemSpec
 from pipeline.turns.speech_end import end_of_speech
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.compare.rehearsal import PREAMBLE, REPLY, rehearse
 from pipeline.compare.scenario import CannedTool, Expect, Scenario, Step, Wanted
 from pipeline.compare.scoring import check
+from pipeline.compare.systems import PREAMBLE, REPLY, rehearse
 from pipeline.serve.script import Latency, Script, ScriptedTurn
 
 OWN = (ScriptedTurn(reply="My own."),)

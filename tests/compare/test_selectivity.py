@@ -15,8 +15,7 @@ from pipeline.compare import scoring, selectivity
 from pipeline.compare.record import Conversation
 from pipeline.compare.results import Selectivity
 from pipeline.compare.scenario import Scenario, Step
-from pipeline.compare.systems import ReferenceSystem, parse
-from pipeline.compare.trial import hold_scenario
+from pipeline.compare.systems import ReferenceSystem, hold_scenario, parse
 from pipeline.measure.cues import IDLE_S
 from pipeline.measure.stats import Spread
 

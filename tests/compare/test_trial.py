@@ -17,12 +17,12 @@ from pipeline.clock import NS_PER_MS
 from pipeline.compare.conditions import Condition, Disturbance
 from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Canned, CannedTool, Expect, Scenario, Step
-from pipeline.compare.trial import hold_scenario
+from pipeline.compare.systems import hold_scenario
 from pipeline.errors import StageError
 from pipeline.events import Frame
 from pipeline.measure.conduct import heard_wav
+from pipeline.measure.instrument import begin_of, stereo
 from pipeline.measure.record import Turn
-from pipeline.measure.wav import begin_of, stereo
 from pipeline.turns.speech_end import UNMEASURABLE
 
 ERROR_MS = 5.01

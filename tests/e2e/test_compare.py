@@ -31,8 +31,8 @@ from support.noise import LEAD_S, SPEECH_S, utterance
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.record import CONVERSATIONS, Conversation
+from pipeline.measure.instrument import begin_of, stereo
 from pipeline.measure.record import Record
-from pipeline.measure.wav import begin_of, stereo
 from pipeline.speech_to_speech import specs
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")

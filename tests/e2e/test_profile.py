@@ -31,8 +31,8 @@ from support.cli_child import (
 
 from pipeline.audio.audible import onset
 from pipeline.audio.files import WavWriter, read_audio
+from pipeline.measure.instrument import stereo, true_end
 from pipeline.measure.record import RECORDS, Record
-from pipeline.measure.wav import stereo, true_end
 from pipeline.trace import PARTS
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and limits")

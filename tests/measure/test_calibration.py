@@ -7,7 +7,7 @@ import re
 import pytest
 from support.virtual_time import in_virtual_time
 
-from pipeline.measure.calibration import ERROR_MS, OwnError, calibrate, doubts, told
+from pipeline.measure.reference import ERROR_MS, OwnError, calibrate, doubts, told
 
 FINE = OwnError(known_ms=300.0, turns=3, n=3, median_ms=2.4, worst_ms=-4.0, reason="")
 

@@ -14,7 +14,7 @@ from support import comparison_samples, samples
 
 from pipeline.compare import cost
 from pipeline.compare import summary as compare_summary
-from pipeline.compare.limits import COMPARED
+from pipeline.compare.scenario import COMPARED
 from pipeline.errors import BadInput
 from pipeline.measure import gates, junit
 from pipeline.measure import summary as profile_summary

@@ -15,8 +15,7 @@ from pipeline.audio.files import WavWriter
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Scenario, Step
-from pipeline.compare.systems import ReferenceSystem, parse
-from pipeline.compare.trial import hold_scenario
+from pipeline.compare.systems import ReferenceSystem, hold_scenario, parse
 from pipeline.errors import BadInput
 from pipeline.measure.reference import Behaviour
 

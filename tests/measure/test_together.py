@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.clock import NS_PER_MS
-from pipeline.measure.together import AHEAD_NS, Meeting, Seat
+from pipeline.measure.conduct import AHEAD_NS, Meeting, Seat
 
 FRAME_NS = 20 * NS_PER_MS
 

@@ -8,8 +8,7 @@ import pytest
 from pipeline.audio.files import WavWriter
 from pipeline.errors import BadInput
 from pipeline.events import Samples
-from pipeline.measure.instrument import contradicted
-from pipeline.measure.wav import begin_of, first_reply, stereo, true_end
+from pipeline.measure.instrument import begin_of, contradicted, first_reply, stereo, true_end
 
 RATE = 22_050
 MS = 1_000_000

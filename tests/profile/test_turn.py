@@ -38,10 +38,10 @@ from pipeline.engines.local import LocalEngines
 from pipeline.engines.piper import Piper
 from pipeline.engines.whisper import Transcription, Whisper
 from pipeline.measure.corpus import Item, checked, gather
+from pipeline.measure.instrument import stereo
 from pipeline.measure.pool import make_ready
 from pipeline.measure.record import Record
 from pipeline.measure.recording import Unwritten
-from pipeline.measure.wav import stereo
 from pipeline.profile import run as profile
 from pipeline.profile.run import Bounds, measure_turn
 from pipeline.text.heard import Sound
