@@ -1,4 +1,4 @@
-"""The systems that are compared, each ready to hold a conversation: cascades, APIs, simulations."""
+"""The systems that are compared, and how a conversation is held: cascades, APIs, simulations."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ from pipeline.measure.recording import MemoryTrace
 from pipeline.measure.reference import Behaviour, ReferenceSession
 from pipeline.measure.run import Made
 from pipeline.serve import script
+from pipeline.serve import script
+from pipeline.serve.script import MODEL_SEPARATOR, Script, ScriptedCall, ScriptedTurn
 from pipeline.serve.simulated import check_protocol, serving
-from pipeline.serve.script import Script, ScriptedCall, ScriptedTurn
 from pipeline.session import Session
 from pipeline.speech_to_speech import specs
 from pipeline.speech_to_speech.audio_llm import AudioLlmSession, dotted, voice_engines
@@ -53,6 +54,7 @@ ROUND_TRIPS = 3
 
 REPLY = "That is a good question, and here is an answer to it."
 PREAMBLE = "Let me look that up."
+"""What a simulated server says where nothing is expected of the answer, and before a call."""
 
 
 class System:
@@ -145,7 +147,7 @@ class AudioLlmSystem(System):
 class SimulatedSystem(System):
     """One of our own servers, which is told by the model's name what script to replay."""
 
-    def __init__(self, server: SystemSpec, language: str, name: str, played: script.Script) -> None:
+    def __init__(self, server: SystemSpec, language: str, name: str, played: Script) -> None:
         """Take where the server is, what reports call it, and what it replays."""
         super().__init__(server, language)
         self.name = name
@@ -153,7 +155,7 @@ class SimulatedSystem(System):
 
     def session(self, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
         """A new connection to the server."""
-        model = f"{self._spec.model}{script.MODEL_SEPARATOR}{scenario.name}"
+        model = f"{self._spec.model}{MODEL_SEPARATOR}{scenario.name}"
         spec = dataclasses.replace(self._spec, model=model)
         return specs.connect(spec, self._brief(scenario), trace, clock)
 
@@ -397,7 +399,7 @@ def _with_room(settings: Settings, instructions: str) -> Settings:
     )
 
 
-def _script(spec: SystemSpec) -> script.Script:
+def _script(spec: SystemSpec) -> Script:
     """What a simulated server replays: a preset by its name, or a file of the user's.
 
     Raises:
@@ -405,11 +407,9 @@ def _script(spec: SystemSpec) -> script.Script:
     """
     check_protocol(spec.options.get("protocol", "realtime"))
     file = Path(spec.model)
-    return (
-        script.load(file)
-        if file.suffix in yaml_file.SUFFIXES
-        else script.preset(spec.model, "--path simulated:")
-    )
+    if file.suffix in yaml_file.SUFFIXES:
+        return script.load(file)
+    return script.preset(spec.model, "--path simulated:")
 
 
 def _settings(spec: SystemSpec) -> dict[str, str]:
@@ -425,7 +425,12 @@ def _settings(spec: SystemSpec) -> dict[str, str]:
 
 
 def rehearse(script: Script, scenarios: Iterable[Scenario]) -> Script:
-    """The script with a conversation for each scenario that it has none for."""
+    """The script with a conversation for each scenario that it has none for.
+
+    It is what a model that does all right would say: transcripts are what was said, answers are
+    what was expected. So nothing is learnt from it of any model's wits: it exercises the way there
+    and back, and the instrument.
+    """
     onsets: dict[Path, float] = {}
     conversations = {
         scenario.name: tuple(_turn(step, onsets) for step in scenario.steps)

@@ -121,7 +121,13 @@ class ScriptedEnds(Ends):
 
 
 class Meeting:
-    """Says when each utterance begins. Facts in, decisions out. Times are of one clock (ns)."""
+    """Says when each utterance begins of conversations whose user says the same at the same moment.
+
+    They begin once all are connected, and each utterance that waits for the reply before it begins
+    once all have had theirs. One that cuts into a reply, or follows a call, goes by its own system:
+    another moment of the others' replies would be another thing to say. Times are of one clock
+    (ns).
+    """
 
     def __init__(self) -> None:
         """Begin with nobody there; each takes a `Seat` before any conversation begins."""

@@ -1,8 +1,8 @@
 """What a conversation's WAV, marks and events say of each of its turns.
 
-The WAV decides: the true end of the user's speech (`turns.speech_end`) is on its left side, the
-first audible sample of the reply on its right. Everything that a server says of itself stands
-beside that as `FIGURES`.
+The WAV decides, and knows nothing of the trace: the true end of the user's speech
+(`turns.speech_end`) is on its left side, the first audible sample of the reply (`audio.audible`) on
+its right. Everything that a server says of itself stands beside that as `FIGURES`.
 """
 
 from __future__ import annotations
