@@ -27,26 +27,20 @@ from pipeline.measure.run import Form
 from pipeline.speech_to_speech.brief import SCRIPTED, STAMP
 from pipeline.speech_to_speech.specs import shown
 
-ASKED = ("sources", "say", "paths", "repeat", "seed", "speaker", "listen_s", "patience_s")
+ASKED = (
+    *("sources", "say", "paths", "repeat", "seed", "speaker", "listen_s", "patience_s"),
+    *("expect", "together", "conditions"),
+)
 """Options of a run that it is resumed with."""
-
-LATER: Mapping[str, Any] = {"expect": (), "together": False, "conditions": ()}
-"""Such options that were not there from the beginning, and what a run before them was like."""
 
 ALIKE = ("variants", "scenarios", "models", "settings")
 """What in the header must not have changed since: else two runs would be taken for one."""
-
-ADDED: Mapping[str, Any] = {"entities": [], "level_db": 0.0, "outcome": "respond"}
-"""Of a step and what it expects: what earlier runs do not tell of, and what it is there."""
 
 SPOKEN = ("end_of_speech_s", "audible_s", "seconds", "sha256", "own")
 """Of a step, what may have: its words are spoken anew where the recording is lost."""
 
 RECORDED = ("sha256", "end_of_speech_s")
 """Of these, what may not where the recording is the user's own."""
-
-AXIS = ("condition", "through")
-"""Of a scenario, what runs from before there were conditions do not have."""
 
 UNSTATED = "no published source"
 """Where the script of a simulated server names none."""
@@ -206,7 +200,7 @@ class Earlier:
             )
         for name, about in (self.header.get("scenarios") or {}).items():
             for then, step in zip(about["steps"], header["scenarios"][name]["steps"], strict=True):
-                changed = [key for key in RECORDED if then.get(key, step.get(key)) != step.get(key)]
+                changed = [key for key in RECORDED if then.get(key) != step.get(key)]
                 if step.get("own") and changed:
                     raise BadInput(
                         f"--resume {self.folder}: since then the recording {step['path']} of "
@@ -216,7 +210,7 @@ class Earlier:
 
 def asked_of(options: Mapping[str, Any]) -> dict[str, Any]:
     """What the header keeps of a run's options; `withheld` if a secret is missing."""
-    asked = {name: options[name] for name in (*ASKED, *LATER)}
+    asked = {name: options[name] for name in ASKED}
     asked["say"] = str(asked["say"] or "")
     asked["paths"] = [shown(path) for path in options["paths"]]
     return {**asked, "withheld": asked["paths"] != [*options["paths"]]}
@@ -236,18 +230,17 @@ def resumed(folder: Path, paths: Sequence[str]) -> Earlier:
     asked = header.get("asked")
     if not isinstance(asked, dict) or not set(ASKED) <= asked.keys():
         raise BadInput(f"--resume {folder}: does not tell what was asked; begin a new run")
-    given = {**LATER, **{name: asked[name] for name in (*ASKED, *LATER) if name in asked}}
-    for name in ("sources", "expect", "conditions"):
-        given[name] = tuple(given[name])
+    given = {name: asked[name] for name in ASKED}
     given["say"] = Path(given["say"]) if given["say"] else None
     if [shown(path) for path in paths] == given["paths"]:
-        given["paths"] = tuple(paths)
+        given["paths"] = paths
     elif asked.get("withheld"):
         raise BadInput(
             f"--resume {folder}: a password or key in its paths was not kept; give each --path "
             "again as it was"
         )
-    given["paths"] = tuple(given["paths"])
+    for name in ("sources", "paths", "expect", "conditions"):
+        given[name] = tuple(given[name])
     retried = Counter(header.get("retried") or {})
     retried.update(one.path for one in conversations if one.status != "ok" and one.repeat > 0)
     kept = [one for one in conversations if one.status == "ok"]
@@ -258,12 +251,7 @@ def _compared(header: Mapping[str, Any]) -> dict[str, Any]:
     # As it is read again: JSON has lists only.
     plain: dict[str, Any] = json.loads(json.dumps({name: header.get(name) for name in ALIKE}))
     for scenario in (plain["scenarios"] or {}).values():
-        for name in AXIS:
-            scenario[name] = scenario.get(name) or None
         for step in scenario["steps"]:
             for name in SPOKEN:
                 step.pop(name, None)
-            for part in (step, step["expect"]):
-                for name in [name for name in ADDED if part.get(name) == ADDED[name]]:
-                    del part[name]
     return plain
