@@ -22,8 +22,8 @@ from pipeline.compare.conditions import CLEAN
 from pipeline.compare.record import SYSTEM, Conversation, simulations, source_of, titled
 from pipeline.compare.scoring import words
 from pipeline.measure import gates, report, waterfall
-from pipeline.measure.record import Fidelity, MeasuredCall, Turn, TurnTaking
-from pipeline.measure.report import Axis
+from pipeline.measure.record import MeasuredCall, Turn, TurnTaking
+from pipeline.measure.report import Axis, of
 from pipeline.measure.summary import by_variant
 from pipeline.measure.waterfall import in_ms
 from pipeline.speech_to_speech.brief import STAMP
@@ -115,7 +115,7 @@ def content(
                 for index, one in enumerate(listed)
             ],
             PART_NAMES,
-            answers=any(report.of(one, "answering.fillers") for one in variants.values()),
+            answers=any(of(one, "answering.fillers") for one in variants.values()),
         ),
         "curves": figures.curves(summary, names),
         "prices": figures.prices(summary),
@@ -167,27 +167,14 @@ def page(shown: Mapping[str, Any], sounds: Mapping[int, str]) -> str:
         "rows": [_row(row, turns) for row in shown["rows"]],
         "columns": _columns(paths),
         "column_count": COLUMNS,
-        "setups": {one["label"]: _mapping(header, "variants").get(one["name"]) for one in paths},
-        "scenarios": _texts(header.get("scenarios")),
+        "setups": {one["label"]: (header.get("variants") or {}).get(one["name"]) for one in paths},
+        "scenarios": {
+            name: json.dumps(one, indent=2, ensure_ascii=False)
+            for name, one in (header.get("scenarios") or {}).items()
+        },
         "curves": [_curve(one, paths) for one in shown["curves"]],
     }
     return report.render("pipeline.compare", "compare.html", values, turns, sounds)
-
-
-def _mapping(header: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A mapping of the header; empty if it is none."""
-    found = header.get(name)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _texts(scenarios: Any) -> dict[str, str]:
-    """The scenarios by name, as text."""
-    if isinstance(scenarios, Sequence):
-        scenarios = {one["name"]: one for one in scenarios}
-    return {
-        name: one if isinstance(one, str) else json.dumps(one, indent=2, ensure_ascii=False)
-        for name, one in (scenarios or {}).items()
-    }
 
 
 def _columns(paths: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
@@ -304,25 +291,22 @@ def systems(
     `label` is what is shown: the name, with the stamp if any conversation of it was simulated.
     """
     played = simulations(header, conversations)
-    return [
-        _path(name, conversations, played) for name in by_variant(header, conversations, SYSTEM)
-    ]
-
-
-def _path(
-    name: str, conversations: Sequence[Conversation], played: Mapping[str, Mapping[str, str]]
-) -> dict[str, Any]:
-    facts = next((one.facts for one in conversations if one.path == name and one.facts), {})
-    simulated = name in played
-    return {
-        "name": name,
-        "label": titled(name, simulated),
-        "simulated": simulated,
-        "simulation": {**played[name], "source": source_of(played[name])} if simulated else {},
-        "duplex": bool(facts.get("duplex")),
-        "model": facts.get("model", ""),
-        "host": facts.get("host", ""),
-    }
+    found = []
+    for name, mine in by_variant(header, conversations, SYSTEM).items():
+        facts = next((one.facts for one in mine if one.facts), {})
+        about = played.get(name)
+        found.append(
+            {
+                "name": name,
+                "label": titled(name, name in played),
+                "simulated": name in played,
+                "simulation": {} if about is None else {**about, "source": source_of(about)},
+                "duplex": bool(facts.get("duplex")),
+                "model": facts.get("model", ""),
+                "host": facts.get("host", ""),
+            }
+        )
+    return found
 
 
 def drawn_turns(
@@ -378,7 +362,8 @@ def _turn(
         "words": turn.words,
         "diff": diff(record.expected, record.transcript),
         "entities": [dataclasses.asdict(check) for check in turn.entities],
-        "fidelity": turn.fidelity and _fidelity(turn.fidelity, record.reply),
+        "fidelity": turn.fidelity
+        and {**dataclasses.asdict(turn.fidelity), "diff": diff(record.reply, turn.fidelity.read)},
         "calls": [_call(call) for call in turn.calls],
         "checks": [dataclasses.asdict(check) for check in turn.checks],
         "wav_start_ms": in_ms(record.wav_start_ns + turn.start_ns - zero),
@@ -400,10 +385,6 @@ def _times(taking: TurnTaking | None) -> dict[str, float]:
         "answered after": taking.spurious_ns,
     }
     return {name: value / 1e6 for name, value in ns.items() if value is not None}
-
-
-def _fidelity(found: Fidelity, reply: str) -> dict[str, Any]:
-    return {**dataclasses.asdict(found), "diff": diff(reply, found.read)}
 
 
 def _call(call: MeasuredCall) -> dict[str, Any]:
@@ -441,9 +422,8 @@ def rows(
 
     In the order of the scenarios, the warm-up last; the turns in the order of the paths' `names`.
     """
-    listed = header.get("scenarios")
-    known = list(listed) if isinstance(listed, Mapping) else []
-    order = list(dict.fromkeys([*known, *(turn["scenario"] for turn in turns)]))
+    listed = header.get("scenarios") or {}
+    order = list(dict.fromkeys([*listed, *(turn["scenario"] for turn in turns)]))
     found: dict[tuple[str, int, int], dict[str, Any]] = {}
     for turn in sorted(turns, key=lambda turn: names.index(turn["path"])):
         key = (turn["scenario"], turn["repeat"], turn["number"])
@@ -465,27 +445,19 @@ def rows(
     return [{"id": number, **found[key]} for number, key in enumerate(keys)]
 
 
-def _recording(scenarios: Any, turn: Mapping[str, Any]) -> str:
+def _recording(scenarios: Mapping[str, Any], turn: Mapping[str, Any]) -> str:
     """The name of what was played, where a header tells."""
-    about = scenarios.get(turn["scenario"]) if isinstance(scenarios, Mapping) else None
-    steps = about.get("steps") if isinstance(about, Mapping) else None
-    place = turn["number"] - 1
-    return str(steps[place].get("path", "")) if steps and place < len(steps) else ""
+    steps = of(scenarios.get(turn["scenario"]), "steps") or ()
+    return "".join(str(step.get("path", "")) for step in steps[turn["number"] - 1 :][:1])
 
 
 def broken(
     conversations: Sequence[Conversation], labels: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Conversations that failed or lost their connection on the way, with the reason."""
+    told = ("scenario", "repeat", "status", "reason", "reconnects")
     return [
-        {
-            "title": labels[one.path],
-            "scenario": one.scenario,
-            "repeat": one.repeat,
-            "status": one.status,
-            "reason": one.reason,
-            "reconnects": one.reconnects,
-        }
+        {"title": labels[one.path], **{name: getattr(one, name) for name in told}}
         for one in conversations
         if one.status != "ok" or one.reconnects
     ]
@@ -513,8 +485,7 @@ def embed(
         return one.repeat == 0, well, one.repeat, one.scenario, one.order
 
     for index in sorted(by_conversation, key=urgency):
-        path = waterfall.recording(folder, conversations[index].wav)
-        whole = waterfall.read(path) if path else None
+        whole = waterfall.read(folder, conversations[index].wav)
         for turn, recorded in zip(by_conversation[index], conversations[index].turns, strict=True):
             turn |= room.take(turn["id"], _window(whole, recorded))
     return room.inside

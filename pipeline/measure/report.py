@@ -356,20 +356,9 @@ def _environment(package: str) -> jinja2.Environment:
         undefined=jinja2.ChainableUndefined,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    environment.filters |= {
-        "ms": ms,
-        "signed": signed,
-        "interval": interval,
-        "whole": whole,
-        "in_words": in_words,
-        "words": words,
-        "in_unit": in_unit,
-        "span": span,
-        "count": count,
-        "started": started,
-        "setting": setting,
-        "lines": lines,
-    }
+    numbers = (ms, signed, interval, whole, in_unit, span, count)
+    texts = (in_words, words, started, setting, lines)
+    environment.filters |= {shown.__name__: shown for shown in (*numbers, *texts)}
     return environment
 
 

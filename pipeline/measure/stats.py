@@ -266,22 +266,7 @@ def share_difference(
             interval = mean_interval([*apart, 1.0, -1.0])
         else:
             interval = ratio_interval([*apart, 1.0, -1.0], [*sizes.values(), 1, 1])
-    verdict: Verdict = UNDECIDED
-    if interval is not None and not interval[0] <= 0 <= interval[1]:
-        if _differ(apart):
-            verdict = "more" if interval[0] > 0 else "fewer"
-        else:
-            interval = None
-    before, after = sum(first) / n, sum(second) / n
-    return {
-        "n": n,
-        "first": before,
-        "second": after,
-        "difference": after - before,
-        "ci95": interval,
-        "verdict": verdict,
-        "groups": len(apart),
-    }
+    return _shares_apart(n, sum(first) / n, sum(second) / n, interval, apart)
 
 
 def rate_difference(
@@ -313,28 +298,36 @@ def rate_difference(
     n = len(every)
     part, whole, other, others = every.sum(axis=0)
     interval: Interval | None = None
-    verdict: Verdict = UNDECIDED
     if n >= SMALLEST:
         random = np.random.default_rng(SEED)
         rows = [BLOCK // n + 1] * (RESAMPLES // (BLOCK // n + 1) + 1)
         drawn = [random.multinomial(n, [1 / n] * n, count) @ every for count in rows]
         a, b, c, d = np.concatenate(drawn)[:RESAMPLES].T
         interval = _percentiles(c / d - a / b)
+    typical = (whole + others) / (2 * n)
+    apart = (every[:, 2] / every[:, 3] - every[:, 0] / every[:, 1]) * typical
+    parts = np.rint(apart * FINE).astype(int).tolist()
+    return _shares_apart(len(first), float(part / whole), float(other / others), interval, parts)
+
+
+def _shares_apart(
+    n: int, first: float, second: float, interval: Interval | None, apart: Sequence[int]
+) -> SharesApart:
+    """How two shares of `n` things differ, of which `apart` is what each group says."""
+    verdict: Verdict = UNDECIDED
     if interval is not None and not interval[0] <= 0 <= interval[1]:
-        typical = (whole + others) / (2 * n)
-        apart = (every[:, 2] / every[:, 3] - every[:, 0] / every[:, 1]) * typical
-        if _differ(np.rint(apart * FINE).astype(int).tolist()):
+        if _differ(apart):
             verdict = "more" if interval[0] > 0 else "fewer"
         else:
             interval = None
     return {
-        "n": len(first),
-        "first": float(part / whole),
-        "second": float(other / others),
-        "difference": float(other / others - part / whole),
+        "n": n,
+        "first": first,
+        "second": second,
+        "difference": second - first,
         "ci95": interval,
         "verdict": verdict,
-        "groups": n,
+        "groups": len(apart),
     }
 
 

@@ -173,25 +173,19 @@ class Room:
         return about
 
 
-def recording(folder: Path, name: str) -> Path | None:
-    """Where a record says that its WAV is, unless that is outside the run's folder."""
+def read(folder: Path, name: str) -> Stereo | None:
+    """A recording inside the run's folder, mono sound on both channels; None: none can be read."""
+    resampler = av.AudioResampler(format="s16", layout="stereo", rate=RATE)
+    blocks: list[av.AudioFrame] = []
     try:
         path = (folder / name).resolve()
-    except (OSError, ValueError):
-        return None
-    return path if name and path.is_relative_to(folder.resolve()) else None
-
-
-def read(path: Path) -> Stereo | None:
-    """The recording at `path`, mono sound on both channels; None if there is none to be read."""
-    resampler = av.AudioResampler(format="s16", layout="stereo", rate=RATE)
-    blocks = []
-    try:
+        if not path.is_relative_to(folder.resolve()):
+            return None
         with path.open("rb") as file, av.open(file, "r") as container:
             for frame in container.decode(container.streams.audio[0]):
                 blocks += resampler.resample(frame)
             blocks += resampler.resample(None)
-    except (OSError, av.error.FFmpegError, IndexError):
+    except (OSError, ValueError, av.error.FFmpegError, IndexError):
         return None
     samples = [block.to_ndarray().reshape(-1, 2) for block in blocks]
     return np.concatenate(samples) if samples else None

@@ -185,6 +185,5 @@ def _embed(
 
     room = waterfall.Room(most)
     for number in sorted(range(len(records)), key=urgency):
-        path = waterfall.recording(folder, records[number].wav)
-        turns[number] |= room.take(number, waterfall.read(path) if path else None)
+        turns[number] |= room.take(number, waterfall.read(folder, records[number].wav))
     return room.inside

@@ -6,7 +6,6 @@ That its file is self-contained is tested with `measure.report`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -219,8 +218,3 @@ def test_no_word_is_lost_between_what_is_the_same_and_what_differs(
         assert " ".join(filter(None, (part[1] for part in found))).split() == words(" ".join(said))
         assert " ".join(filter(None, (part[2] for part in found))).split() == words(" ".join(heard))
         assert all((kind == "same") == (a == b) for kind, a, b in found)
-
-
-def test_every_mapping_of_the_header_may_be_of_any_kind(tmp_path: Path) -> None:
-    odd: Mapping[str, Any] = {"variants": None, "scenarios": [], "figures": None, "noise": None}
-    assert content(written(tmp_path, odd, samples.comparison(repeats=1)[1], {}))["turns"]
