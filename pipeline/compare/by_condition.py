@@ -16,8 +16,8 @@ from pipeline.compare.conditions import CLEAN
 from pipeline.compare.record import Conversation
 from pipeline.compare.results import AgainstClean, ConditionResult
 from pipeline.measure.record import Turn
-from pipeline.measure.report import of
 from pipeline.measure.stats import Apart, SharesApart, describe, share
+from pipeline.measure.summary import of
 
 WORSE = {
     "answered": "fewer",

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from pipeline.compare.by_condition import note_of
 from pipeline.compare.selectivity import RATES
-from pipeline.measure.report import of
 from pipeline.measure.stats import LEVEL, UNDECIDED, in_words
+from pipeline.measure.summary import of
 from pipeline.measure.waterfall import LABELS
 
 TOPICS = {
@@ -569,33 +569,22 @@ def _all(each: Sequence[Mapping[str, Any]], name: str) -> list[list[Mapping[str,
 
 def _by_turn(title: str, note: str, each: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     turns = sorted({point["turn"] for mine in each for point in mine})
-    return {
-        "title": title,
-        "note": note,
-        "axis": "turn",
-        "unit": "share",
-        "ticks": [[turn, str(turn)] for turn in turns],
-        "series": _series(each, lambda point: point["turn"]),
-    }
+    series = _series(each, lambda point: point["turn"])
+    return _curve(title, note, "turn", "share", [(turn, str(turn)) for turn in turns], series)
 
 
 def _by_length(note: str, each: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    sizes: dict[str, int] = {}
-    for mine in each:
-        for point in mine:
-            sizes[point["length"]] = point["instruction_chars"]
+    sizes = {point["length"]: point["instruction_chars"] for mine in each for point in mine}
     order = sorted(sizes, key=lambda length: sizes[length])
-    return {
-        "title": "Tools by length of the instructions",
-        "note": f"{note}, over all turns; lengths are in characters.",
-        "axis": "length of the instructions",
-        "unit": "share",
-        "ticks": [
-            [place, f"{length} ({sizes[length]:,})".replace(",", " ")]
-            for place, length in enumerate(order)
-        ],
-        "series": _series(each, lambda point: order.index(point["length"])),
-    }
+    names = (f"{length} ({sizes[length]:,})".replace(",", " ") for length in order)
+    return _curve(
+        "Tools by length of the instructions",
+        f"{note}, over all turns; lengths are in characters.",
+        "length of the instructions",
+        "share",
+        enumerate(names),
+        _series(each, lambda point: order.index(point["length"])),
+    )
 
 
 def _by_condition(
@@ -613,14 +602,26 @@ def _by_condition(
         if points:
             series.append({"path": index, "points": points})
     places = sorted({point["x"] for one in series for point in one["points"]})
-    return {
-        "title": f"{label} by condition",
-        "note": f"{label} in each condition of the user’s sound.",
-        "axis": "condition",
-        "unit": unit,
-        "ticks": [[place, order[place]] for place in places],
-        "series": series,
-    }
+    return _curve(
+        f"{label} by condition",
+        f"{label} in each condition of the user’s sound.",
+        "condition",
+        unit,
+        [(place, order[place]) for place in places],
+        series,
+    )
+
+
+def _curve(
+    title: str,
+    note: str,
+    axis: str,
+    unit: str,
+    ticks: Iterable[tuple[int, str]],
+    series: list[dict[str, Any]],
+) -> dict[str, Any]:
+    about = {"title": title, "note": note, "axis": axis, "unit": unit}
+    return {**about, "ticks": [[place, text] for place, text in ticks], "series": series}
 
 
 def _series(

@@ -23,8 +23,8 @@ from pipeline.compare.record import SYSTEM, Conversation, simulations, source_of
 from pipeline.compare.scoring import words
 from pipeline.measure import gates, report, waterfall
 from pipeline.measure.record import MeasuredCall, Turn, TurnTaking
-from pipeline.measure.report import Axis, of
-from pipeline.measure.summary import by_variant
+from pipeline.measure.report import Axis
+from pipeline.measure.summary import by_variant, of
 from pipeline.measure.waterfall import in_ms
 from pipeline.speech_to_speech.brief import STAMP
 from pipeline.trace import DIRECT_PARTS, PARTS

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -23,12 +23,13 @@ from pipeline.compare.results import (
     Summary,
     SystemResult,
     TurnPoint,
+    WordErrors,
 )
 from pipeline.compare.selectivity import RATES
 from pipeline.measure import reference
 from pipeline.measure.gates import as_table
-from pipeline.measure.report import of
 from pipeline.measure.stats import Met
+from pipeline.measure.summary import of
 from pipeline.measure.terminal import NONE, latencies, ms, recordings, table, tell
 from pipeline.speech_to_speech.brief import STAMP
 
@@ -54,48 +55,37 @@ def show(console: Console, summary: Summary) -> None:
     """Show what `summary.summarise` found."""
     variants: Variants = summary["variants"]
     simulated = bool(summary["simulated"])
-    for line in _stamp(variants):
-        console.print(line)
+    for stamp in _stamp(variants):
+        console.print(stamp)
     for sentence in summary["verdict"]:
         console.print(Text(sentence))
-    console.print(_heading("\nVoice-to-voice latency, ms", simulated))
-    console.print(latencies("path", variants, p95=_p95, answer=_answer))
-    for note in _beside(variants):
-        console.print(note)
-    console.print(_heading("\nUnderstanding, tools, cost", simulated))
-    console.print(_rights(variants))
-    if words := [*_words(variants, summary.get("fidelity"))]:
-        console.print(_heading("\nNumbers, codes and names; words of the replies", simulated))
-        for line in words:
-            console.print(line)
     marks = DIGITS if console.options.ascii_only else BLOCKS
-    for title, curves in _curves(variants):
-        console.print(_heading(f"\n{title}", simulated))
-        console.print(_drawn(curves, marks))
-    if lengths := _lengths(variants):
-        console.print(_heading("\nRight tool, by length of the instructions", simulated))
-        console.print(lengths)
-    if details := [*_selectivity(variants)]:
-        console.print(_heading("\nWho speaks when (shares of turns)", simulated))
-        for line in details:
-            console.print(line)
-    if conditions := _conditions(variants):
-        console.print(_heading("\nBy condition of the user's sound", simulated))
-        console.print(conditions)
-    if details := [*_interruptions(variants), *_heavy(variants)]:
-        console.print(_heading("\nInterruptions, heavy tools", simulated))
-        for line in details:
-            console.print(line)
-    if gates := summary.get("gates"):
-        console.print(_heading("\nGates", simulated))
-        console.print(as_table(gates))
-    if heard := recordings(summary.get("sound") or {}):
-        console.print(_heading("\nThe recordings: level of voice, distance from noise", simulated))
-        console.print(heard)
-    if failures := [*_failures(variants)]:
-        console.print(_heading("\nWhat failed", simulated))
-        for line in failures:
-            console.print(line)
+    more = {"p95": "voice_to_voice_ms.p95", "answer": "answering.ms.median"}
+    gates = summary.get("gates")
+    sections: list[tuple[str, Iterable[RenderableType | None]]] = [
+        ("Voice-to-voice latency, ms", [latencies("path", variants, **more), *_beside(variants)]),
+        ("Understanding, tools, cost", [_rights(variants)]),
+        (
+            "Numbers, codes and names; words of the replies",
+            _words(variants, summary.get("fidelity")),
+        ),
+        *((title, [_drawn(curves, marks)]) for title, curves in _curves(variants)),
+        ("Right tool, by length of the instructions", [_lengths(variants)]),
+        ("Who speaks when (shares of turns)", _selectivity(variants)),
+        ("By condition of the user's sound", [_conditions(variants)]),
+        ("Interruptions, heavy tools", [*_interruptions(variants), *_heavy(variants)]),
+        ("Gates", [as_table(gates) if gates else None]),
+        (
+            "The recordings: level of voice, distance from noise",
+            [recordings(summary.get("sound") or {})],
+        ),
+        ("What failed", _failures(variants)),
+    ]
+    for title, found in sections:
+        if told := [line for line in found if line is not None]:
+            console.print(_heading(f"\n{title}", simulated))
+            for line in told:
+                console.print(line)
     notes = [TOGETHER] if summary.get("together") else []
     tell(console, [*notes, *_notes(summary)], summary["warnings"])
 
@@ -137,14 +127,6 @@ def _heading(text: str, simulated: bool) -> Text:
     return Text(f"{text} [{STAMP}]" if simulated else text, "bold")
 
 
-def _p95(one: SystemResult) -> float | None:
-    return one["voice_to_voice_ms"] and one["voice_to_voice_ms"]["p95"]
-
-
-def _answer(one: SystemResult) -> float | None:
-    return one["answering"]["ms"] and one["answering"]["ms"]["median"]
-
-
 def _beside(variants: Variants) -> Iterable[Text]:
     """What the other side tells of itself: it leaves out parts of what a user waits for."""
     for name, one in variants.items():
@@ -164,10 +146,10 @@ def _beside(variants: Variants) -> Iterable[Text]:
 def _rights(variants: Variants) -> Table:
     made = table("path", "misheard", "as expected", "right tool", "a minute")
     for name, one in variants.items():
-        words, tools = one["wer"], one["tools"]
+        tools = one["tools"]
         made.add_row(
             Text(name),
-            NONE if words is None or words["rate"] is None else f"{100 * words['rate']:.1f} %",
+            _misheard(one["wer"]),
             _share(one["expectations"]),
             _share(tools and tools["overall"]),
             _cost(one["cost"]),
@@ -286,7 +268,7 @@ def _conditions(variants: Variants) -> Table | None:
     made = table("path, condition", "answered", "median", "later", "misheard", "right", "tool")
     for name, one in variants.items():
         for condition, found in (one.get("by_condition") or {}).items():
-            whole, words = found["voice_to_voice_ms"], found["wer"]
+            whole = found["voice_to_voice_ms"]
             against = found.get("against_clean")
             apart = against and against["voice_to_voice_ms"]
             made.add_row(
@@ -294,7 +276,7 @@ def _conditions(variants: Variants) -> Table | None:
                 _percent(found["answered"]),
                 ms(whole and whole["median"]),
                 f"{apart['median']:+.0f}" if apart else "",
-                NONE if words is None or words["rate"] is None else f"{100 * words['rate']:.1f} %",
+                _misheard(found["wer"]),
                 _percent(found["expectations"]),
                 _percent(found["tools"]),
             )
@@ -344,6 +326,10 @@ def _notes(summary: Summary) -> Iterable[str]:
         if one["cost"]["note"] and one["cost"]["model"]:
             yield f"{name}: {one['cost']['note']}"
     yield from reference.told(summary.get("instrument"))
+
+
+def _misheard(words: WordErrors | None) -> str:
+    return NONE if words is None or words["rate"] is None else f"{100 * words['rate']:.1f} %"
 
 
 def _percent(found: Met | None) -> str:

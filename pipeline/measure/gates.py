@@ -16,8 +16,8 @@ from rich.text import Text
 
 from pipeline import yaml_file
 from pipeline.errors import BadInput
-from pipeline.measure.report import of
 from pipeline.measure.stats import Interval
+from pipeline.measure.summary import of
 from pipeline.measure.terminal import NONE, table
 
 OPTION = "--expect"

@@ -23,6 +23,7 @@ import jinja2
 from pipeline.errors import StageError
 from pipeline.measure import waterfall
 from pipeline.measure.stats import in_words
+from pipeline.measure.summary import of
 from pipeline.measure.terminal import count
 
 MINUS = "\u2212"
@@ -278,13 +279,6 @@ def distributions(
                 rows.append({**about, "dots": dots})
         if drawn := strips(rows, share=total, bins=180 if total else 90):
             found.append({"kind": kind, "title": title, "drawn": drawn})
-    return found
-
-
-def of(found: Any, name: str) -> Any:
-    """A value inside nested mappings by its dotted name; None where it ends early."""
-    for key in name.split("."):
-        found = found.get(key) if isinstance(found, Mapping) else None
     return found
 
 

@@ -408,6 +408,13 @@ def _turn(record: Record) -> str:
     return f"{record.variant} {record.file} repeat {record.repeat}"
 
 
+def of(found: Any, name: str) -> Any:
+    """A value inside nested mappings by its dotted name; None where it ends early."""
+    for key in name.split("."):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
 def rounded(value: Any, digits: int = 3) -> Any:
     """Numbers of a nested value to three decimals: microseconds, of milliseconds."""
     if isinstance(value, float):

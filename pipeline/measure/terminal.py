@@ -5,15 +5,15 @@ Everything reads in 80 columns, without colour, and where only ASCII can be writ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.measure.summary import TurnFigures
+from pipeline.measure.summary import TurnFigures, of
 from pipeline.terminal import LABELS
 
 NAME_WIDTH = 24
@@ -36,16 +36,13 @@ def table(*columns: str) -> Table:
     return made
 
 
-F = TypeVar("F", bound=TurnFigures)
-
-
-def latencies(what: str, variants: Mapping[str, F], **more: Callable[[F], float | None]) -> Table:
+def latencies(what: str, variants: Mapping[str, TurnFigures], **more: str) -> Table:
     """How many turns there were, and their latency: a row a variant.
 
     Args:
         what: Variants are called here.
         variants: By name.
-        more: Further columns by their head: what gives the milliseconds of a variant.
+        more: Further columns by their head: the dotted name of the milliseconds in a variant.
     """
     hidden = ["unmeasurable"] if any(one["unmeasurable"] for one in variants.values()) else []
     made = table(what, "n", *hidden, "failed", "median", "95 % interval", *more)
@@ -59,7 +56,7 @@ def latencies(what: str, variants: Mapping[str, F], **more: Callable[[F], float 
             Text(str(one["failed"]), "bold red" if one["failed"] else ""),
             Text(ms(whole and whole["median"]), "bold"),
             "{:.0f} to {:.0f}".format(*interval) if interval else "too few" if whole else NONE,
-            *(ms(figure(one)) for figure in more.values()),
+            *(ms(of(one, name)) for name in more.values()),
         )
     return made
 

@@ -7,8 +7,6 @@ differ in pattern, and every number is in a table.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
-from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -18,7 +16,7 @@ from rich.text import Text
 from pipeline.measure import reference
 from pipeline.measure.gates import as_table
 from pipeline.measure.stats import Spread, in_words
-from pipeline.measure.summary import Against, ProfileSummary, TurnFigures, VariantFigures
+from pipeline.measure.summary import Against, ProfileSummary, VariantFigures
 from pipeline.measure.terminal import (
     NAME_WIDTH,
     NONE,
@@ -53,11 +51,8 @@ def show(console: Console, summary: ProfileSummary) -> None:
     variants = summary["variants"]
     console.print(_heading(summary))
     console.print()
-    console.print(
-        latencies(
-            "variant", variants, **{key: partial(_of_whole, key) for key in ("p90", "p95", "max")}
-        )
-    )
+    more = {key: f"voice_to_voice_ms.{key}" for key in ("p90", "p95", "max")}
+    console.print(latencies("variant", variants, **more))
     warm = {name: ms(variant["warm_up"]["median_ms"]) for name, variant in variants.items()}
     if told := ", ".join(f"{name} {ms}" for name, ms in warm.items() if ms != NONE):
         console.print(Text(f"warm-up, not counted: {told}", "dim"))
@@ -91,11 +86,6 @@ def _heading(summary: ProfileSummary) -> Text:
     if "seed" in summary:
         said.append(f"seed {summary['seed']}")
     return Text(f"Voice-to-voice latency, ms: {', '.join(said)}", "bold")
-
-
-def _of_whole(key: str, one: TurnFigures) -> float | None:
-    found: Mapping[str, Any] = one["voice_to_voice_ms"] or {}
-    return found.get(key)
 
 
 def _parts(variants: Mapping[str, VariantFigures], marks: Mapping[str, str]) -> Table:

@@ -19,7 +19,7 @@ from pipeline.errors import BadInput
 from pipeline.measure import gates, junit
 from pipeline.measure import summary as profile_summary
 from pipeline.measure.gates import TURNS, Gate, judge, read
-from pipeline.measure.report import of
+from pipeline.measure.summary import of
 
 SYSTEMS = ("cascade", "openai:gpt-realtime-2.1")
 
