@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.metronome import RATE, Answer, MetronomeSystem
-from support.noise import LEAD_S, SPEECH_S, TAIL_S, utterance
+from support.metronome import Answer, MetronomeSystem, cut_in
+from support.noise import LEAD_S, SPEECH_S
+from support.said import latency_ms, words
 from support.virtual_time import in_virtual_time
 
 from pipeline.clock import NS_PER_MS
 from pipeline.compare import cost, systems
 from pipeline.compare.record import CONVERSATIONS, Conversation
 from pipeline.compare.run import CompareOptions, Comparison
-from pipeline.compare.scenario import Gathered, Scenario, Step
+from pipeline.compare.scenario import Gathered, Scenario
 from pipeline.config import Settings
-from pipeline.errors import BadInput, StageError
+from pipeline.errors import BadInput
 from pipeline.measure import conduct
 from pipeline.measure.record import Turn
 from pipeline.speech_to_speech import specs
@@ -48,13 +49,7 @@ class Metronomes:
 
 
 def scenario(folder: Path, *steps: dict[str, Any]) -> Scenario:
-    path = utterance(folder / "noise.wav")
-    known = {"end_of_speech_s": LEAD_S + SPEECH_S, "seconds": LEAD_S + SPEECH_S + TAIL_S}
-    said = tuple(
-        Step("words", path=path, **{**known, "pause_s": 0.2, "patience_s": 3.0, **more})
-        for more in steps
-    )
-    return Scenario("noise", "latency", "", said)
+    return Scenario("noise", steps=tuple(words(folder, patience_s=3.0, **more) for more in steps))
 
 
 async def held(folder: Path, said: Scenario, *found: MetronomeSystem) -> dict[str, Conversation]:
@@ -79,11 +74,6 @@ async def held(folder: Path, said: Scenario, *found: MetronomeSystem) -> dict[st
 def said_ns(conversation: Conversation, number: int) -> int:
     """When the user had said it in a turn (ns), by the WAV."""
     return conversation.turns[number - 1].record.marks["speech.end"]
-
-
-def latency_ms(turn: Turn) -> float:
-    assert turn.record.wav_voice_to_voice_ns is not None, turn.record.reason
-    return turn.record.wav_voice_to_voice_ns / NS_PER_MS
 
 
 @in_virtual_time
@@ -123,22 +113,11 @@ async def test_each_turn_begins_for_all_once_all_have_answered(
 
 @in_virtual_time
 async def test_nobody_waits_for_a_system_that_is_gone(tmp_path: Path) -> None:
-    def cut(session: Any) -> Any:
-        heard = session.heard
-
-        async def until_cut(reply_id: str, samples: int) -> None:
-            await heard(reply_id, samples)
-            if samples > 0.2 * RATE:
-                raise StageError("direct", "the line is cut")
-
-        session.heard = until_cut
-        return session
-
     made = await held(
         tmp_path,
         scenario(tmp_path, {}, {}),
         MetronomeSystem(name="refused", refuses="the key is refused (401)"),
-        MetronomeSystem(200, name="cut", wrap=cut),
+        MetronomeSystem(200, name="cut", wrap=cut_in("r1")),
         MetronomeSystem(300, name="well", answers=[Answer(seconds=0.5)] * 2),
     )
     assert {name: one.status for name, one in made.items()} == {

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from support.noise import LEAD_S, SPEECH_S, TAIL_S, utterance
-from support.sound import hum
+from support.noise import SPEECH_S
+from support.said import COUGH_S, cough, latency_ms, words
 from support.virtual_time import in_virtual_time
 
-from pipeline.audio.files import WavWriter
 from pipeline.compare import scoring, selectivity
 from pipeline.compare.record import Conversation
 from pipeline.compare.results import Selectivity
@@ -21,23 +18,6 @@ from pipeline.measure.stats import Spread
 
 ERROR_MS = 15.0
 """What the project allows its instrument."""
-
-COUGH_S = 0.3
-
-
-def words(folder: Path, **more: Any) -> Step:
-    seconds = LEAD_S + SPEECH_S + TAIL_S
-    path = utterance(folder / "words.wav")
-    known = {"end_of_speech_s": LEAD_S + SPEECH_S, "seconds": seconds, "pause_s": 0.2}
-    return Step("words", path, **{"patience_s": 8.0, **known, **more})
-
-
-def cough(folder: Path, **more: Any) -> Step:
-    path = folder / "cough.wav"
-    with WavWriter(path, 16_000) as wav:
-        wav.write(np.pad(hum(16_000, COUGH_S), 1600))
-    known = {"end_of_speech_s": 0.4, "seconds": 0.5, "expect": {"outcome": "ignore"}}
-    return Step("", path, **{**known, **more})
 
 
 async def held(folder: Path, options: str, *steps: Step) -> Conversation:
@@ -106,7 +86,7 @@ async def test_who_answers_after_500_ms_and_stops_for_a_voice_only(tmp_path: Pat
     assert [turn.checks[0].met for turn in held_.turns if turn.checks] == [True] * 3
     for turn in held_.turns:
         if turn.outcome == "respond":
-            assert abs((turn.record.wav_voice_to_voice_ns or 0) / 1e6 - 500) <= ERROR_MS
+            assert abs(latency_ms(turn) - 500) <= ERROR_MS
         else:
             assert turn.words == 0
 
@@ -134,6 +114,9 @@ async def test_who_stops_for_every_cough(tmp_path: Path) -> None:
     }
     assert (found["came_back"]["met"], found["came_back"]["n"]) == (0, 1)
     near(stop_ms(held_), 1, 300)
+    # Of a reply that was stopped there is in its memory what was heard.
+    assert [bool(turn.kept) for turn in held_.turns] == [True] * 5
+    assert len(held_.turns[0].kept or "") < len(held_.turns[2].kept or "")
     for turn in held_.turns[1:3]:
         assert turn.taking is not None
         assert turn.taking.spurious_ns is not None
@@ -153,6 +136,8 @@ async def test_who_cuts_in_in_every_third_turn(tmp_path: Path) -> None:
     found = figures(held_)
     assert counts(found) == {"cut_in": (2, 6), "missed": (0, 6)}
     near(found["cut_in_ms"], 2, 1000 * SPEECH_S - 500)
+    for turn, latency in zip(held_.turns, [500, 500, 500 - 1000 * SPEECH_S] * 2, strict=True):
+        assert abs(latency_ms(turn) - latency) <= ERROR_MS
 
 
 @in_virtual_time

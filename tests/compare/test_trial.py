@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.metronome import RATE, Answer, MetronomeSystem
-from support.noise import LEAD_S, SPEECH_S, TAIL_S, utterance
+from support.metronome import Answer, MetronomeSystem, cut_in
+from support.noise import LEAD_S, SPEECH_S, utterance
+from support.said import latency_ms, words
 from support.virtual_time import in_virtual_time
 
 from pipeline.audio.files import WavWriter, read_audio
@@ -18,26 +19,17 @@ from pipeline.compare.conditions import Condition, Disturbance
 from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Canned, CannedTool, Expect, Scenario, Step
 from pipeline.compare.systems import hold_scenario
-from pipeline.errors import StageError
 from pipeline.events import Frame
 from pipeline.measure.conduct import heard_wav
 from pipeline.measure.instrument import begin_of, stereo
-from pipeline.measure.record import Turn
 from pipeline.turns.speech_end import UNMEASURABLE
 
 ERROR_MS = 5.01
 """A reply is heard with the next part of a frame; in virtual time there is no other error."""
 
 
-def scenario(folder: Path, *steps: dict[str, object], tools: Sequence[CannedTool] = ()) -> Scenario:
-    path = utterance(folder / "noise.wav")
-    known = {
-        "end_of_speech_s": LEAD_S + SPEECH_S,
-        "seconds": LEAD_S + SPEECH_S + TAIL_S,
-        "pause_s": 0.2,
-        "patience_s": 3.0,
-    }
-    said = tuple(Step("words", **{"path": path, **known, **more}) for more in steps)  # type: ignore[arg-type]
+def scenario(folder: Path, *steps: dict[str, Any], tools: Sequence[CannedTool] = ()) -> Scenario:
+    said = tuple(words(folder, **{"patience_s": 3.0, **more}) for more in steps)
     return Scenario("noise", "latency", "", said, tuple(tools))
 
 
@@ -45,12 +37,6 @@ async def held(
     system: MetronomeSystem, said: Scenario, folder: Path, listen_s: float | None = None
 ) -> Conversation:
     return (await hold_scenario(system, said, folder / "both.wav", listen_s=listen_s)).result
-
-
-def latency_ms(turn: Turn) -> float:
-    measured = turn.record.wav_voice_to_voice_ns
-    assert measured is not None
-    return measured / NS_PER_MS
 
 
 @pytest.mark.parametrize("known_ms", [100, 500, 1500])
@@ -159,19 +145,7 @@ async def test_nothing_for_long(tmp_path: Path) -> None:
 @in_virtual_time
 async def test_a_conversation_that_breaks_off_keeps_the_turns_before_it(tmp_path: Path) -> None:
     """The line is cut in the second reply; there is no third turn."""
-
-    def cut(session: Any) -> Any:
-        heard = session.heard
-
-        async def until_cut(reply_id: str, samples: int) -> None:
-            await heard(reply_id, samples)
-            if reply_id == "r2" and samples > 0.2 * RATE:
-                raise StageError("direct", "the line is cut")
-
-        session.heard = until_cut
-        return session
-
-    system = MetronomeSystem(100, wrap=cut)
+    system = MetronomeSystem(100, wrap=cut_in("r2"))
     conversation = await held(system, scenario(tmp_path, {}, {}, {}), tmp_path)
     reason = "the line is cut"
     assert (conversation.status, conversation.reason) == ("failed", reason)

@@ -199,3 +199,20 @@ class MetronomeSystem:
 
     def facts(self, session: Session) -> Mapping[str, Any]:
         return {"model": "metronome"}
+
+
+def cut_in(reply: str) -> Callable[[Any], Any]:
+    """Wraps a session whose line is cut once 200 ms of a reply (`r1`, …) have been heard."""
+
+    def wrap(session: Any) -> Any:
+        heard = session.heard
+
+        async def until_cut(reply_id: str, samples: int) -> None:
+            await heard(reply_id, samples)
+            if reply_id == reply and samples > 0.2 * RATE:
+                raise StageError("direct", "the line is cut")
+
+        session.heard = until_cut
+        return session
+
+    return wrap
