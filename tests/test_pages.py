@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import comparison_samples, pages, samples
+from support import comparison_samples as made
+from support import pages, samples
 
 from pipeline.compare import cost
 from pipeline.compare import report as compare_report
@@ -22,6 +23,7 @@ from pipeline.profile import terminal as profile_terminal
 KINDS: dict[str, tuple[Any, Any]] = {
     "profile": (profile_terminal, profile_report),
     "comparison": (compare_terminal, compare_report),
+    "conditions": (compare_terminal, compare_report),
 }
 
 
@@ -33,8 +35,11 @@ def run(kind: str) -> tuple[Any, Any, Any]:
         summary: Any = profile_summary.summarise(header, records)
         limits, known = {"p90_ms": 900}, gates.TURNS
     else:
-        header, held = comparison_samples.comparison(repeats=2)
+        header, held = made.comparison(repeats=2)
         header["together"] = True
+        if kind == "conditions":
+            header, held = made.comparison(paths=(made.CASCADE, made.DIRECT), faults=False)
+            header, held = made.in_conditions(header, [*map(made.selective, held)])
         records = held
         summary = compare_summary.summarise(header, held, cost.prices())
         limits, known = {"p90_ms": 900, "tools": 0.9, "cost_per_minute": 0.1}, COMPARED

@@ -100,27 +100,6 @@ def test_without_an_axis_there_is_none() -> None:
     assert "Rooms and lines" not in titles
 
 
-def test_one_clause_says_what_is_clearly_worse() -> None:
-    _, _, found = compared()
-    right = found["verdict"][1]
-    assert right.count("against clean sound") == 1
-    assert "cascade mishears " in right and "more of the words (95 %: +" in right
-    assert "in cafe 10 dB" in right
-    assert "cascade answers " in right and "fewer of the turns (95 %: -" in right
-    assert "in g711u" in right
-
-
-def test_it_is_shown_on_a_terminal() -> None:
-    _, _, found = compared()
-    text = on_terminal(show, found, width=80)
-    assert all(len(line) <= 80 for line in text.splitlines())
-    assert "By condition of the user's sound" in text
-    rows = [line for line in text.splitlines() if "cafe 10 dB" in line and "+200" in line]
-    assert len(rows) == 2
-    assert all("100 %" in row for row in rows)
-    assert "figures are of clean sound" in text
-
-
 def test_the_reports_table_and_curves() -> None:
     header, held, found = compared()
     content = report.content(header, held, found)

@@ -25,45 +25,25 @@ from pipeline.measure.run import TRACE, Journal, Made
 SECRET = "x=ws://me:hunter2@host/v1/realtime?api_key=sesame,voice=alloy"
 
 
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    conversations = comparison()[1]
+def test_what_is_written_is_read_again_and_each_line_of_a_simulation_says_so(
+    tmp_path: Path,
+) -> None:
+    file, conversations = tmp_path / CONVERSATIONS.name, comparison()[1]
     store = Journal(tmp_path, CONVERSATIONS)
     store.begin(header())
     for one in conversations:
         store.add(Made(one, [{"turn": 1, "mark": "committed", "t_ns": 1}]))
-    found, held = CONVERSATIONS.read(tmp_path / CONVERSATIONS.name)
-    assert found["interrupted"]
-    assert held == list(conversations)
-    store.end({**header(), "interrupted": False}, conversations)
-    found, held = CONVERSATIONS.read(tmp_path / CONVERSATIONS.name)
-    assert not found["interrupted"]
-    assert held == list(conversations)
-
-
-def test_every_line_of_a_simulation_says_so(tmp_path: Path) -> None:
-    conversations = comparison()[1]
-    store = Journal(tmp_path, CONVERSATIONS)
-    store.begin(header(), conversations)
-    for one in conversations:
-        store.add(Made(one, [{"turn": 1, "mark": "committed", "t_ns": 1}]))
-    store.close()
-    lines = [
-        json.loads(line) for line in (tmp_path / CONVERSATIONS.name).read_text().splitlines()[1:]
-    ]
+    found, held = CONVERSATIONS.read(file)
+    assert (found["interrupted"], held) == (True, conversations)
+    lines = [json.loads(line) for line in file.read_text().splitlines()[1:]]
     lines += [json.loads(line) for line in (tmp_path / TRACE).read_text().splitlines()[1:]]
     played = [line for line in lines if line["path"] == SIMULATED]
     assert played
     assert all(line["simulated"] for line in played if line.get("facts", True))
     assert not any("simulated" in line for line in lines if line["path"] != SIMULATED)
-
-
-def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
-    conversations = comparison()[1]
-    Journal(tmp_path, CONVERSATIONS).end(header(), conversations)
-    file = tmp_path / CONVERSATIONS.name
-    text = file.read_text()
-    file.write_text(text[: len(text) - 200])
-    assert len(CONVERSATIONS.read(tmp_path / CONVERSATIONS.name)[1]) == len(conversations) - 1
+    store.end({**header(), "interrupted": False}, conversations)
+    found, held = CONVERSATIONS.read(file)
+    assert (found["interrupted"], held) == (False, conversations)
 
 
 @pytest.mark.parametrize(
@@ -81,19 +61,6 @@ def test_what_is_no_comparison_is_told(tmp_path: Path, text: str | None, why: st
         (tmp_path / CONVERSATIONS.name).write_text(text)
     with pytest.raises(BadInput, match=why):
         CONVERSATIONS.read(tmp_path / CONVERSATIONS.name)
-
-
-def test_a_resumed_run_keeps_its_trace(tmp_path: Path) -> None:
-    store = Journal(tmp_path, CONVERSATIONS)
-    store.begin(header())
-    one, *rest = comparison()[1]
-    store.add(Made(one, [{"turn": 1, "mark": "committed", "t_ns": 1}]))
-    store.close()
-    store.begin(header(), [one])
-    store.add(Made(rest[0], [{"turn": 2, "mark": "committed", "t_ns": 2}]))
-    store.close()
-    assert len((tmp_path / TRACE).read_text().splitlines()) == 3
-    assert CONVERSATIONS.read(tmp_path / CONVERSATIONS.name)[1] == [one, rest[0]]
 
 
 def asked(*paths: str) -> dict[str, Any]:

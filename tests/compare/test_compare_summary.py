@@ -20,7 +20,6 @@ from pipeline.compare.cost import prices
 from pipeline.compare.record import Conversation, simulations, titled
 from pipeline.compare.scoring import tool_ok, turn_ok
 from pipeline.compare.summary import COLUMNS, summarise, write
-from pipeline.errors import StageError
 from pipeline.measure import summary as profile
 from pipeline.measure.record import Check, Turn
 from pipeline.trace import DIRECT_PARTS, PARTS
@@ -295,12 +294,9 @@ def test_turns_csv(tmp_path: Path) -> None:
     assert {bool(row["cost_usd"]) for row in rows if row["variant"] == made.CASCADE} == {False}
     assert any(float(row["cost_usd"]) > 0 for row in rows if row["cost_usd"])
     assert {row["model_ms"] for row in rows if row["variant"] == made.CASCADE} == {""}
-
-
-def test_the_disk_is_full(tmp_path: Path) -> None:
-    found, conversations = compared()
-    with pytest.raises(StageError, match="cannot be written"):
-        write(tmp_path / "none", found, conversations, TABLE)
+    for row in rows:
+        mine = row["variant"].startswith(made.SIMULATED)
+        assert (row["simulated"] == "SIMULATED") == mine == ("[SIMULATED]" in row["variant"])
 
 
 @settings(max_examples=15)
@@ -332,26 +328,10 @@ def test_what_has_a_simulated_part_is_stamped_and_nothing_else(
         assert sentence.endswith(".")
         assert not re.search(r"[.!?]\s|None|nan", sentence)
         assert ("SIMULATED" in sentence) == stamped
+    assert ("SIMULATED" in json.dumps(found)) == stamped
     every = " ".join(found["verdict"])
     assert found["verdict"][0].startswith("SIMULATED: ") == stamped
     assert every.count(made.SIMULATED) == every.count(STAMPED)
-
-
-def test_every_row_of_a_simulated_path_is_stamped(tmp_path: Path) -> None:
-    found, conversations = compared()
-    write(tmp_path, found, conversations, TABLE)
-    for row in read(tmp_path / "turns.csv"):
-        mine = row["variant"].startswith(made.SIMULATED)
-        assert (row["simulated"] == "SIMULATED") == mine
-        assert ("[SIMULATED]" in row["variant"]) == mine
-
-
-def test_what_is_measured_has_no_stamp(tmp_path: Path) -> None:
-    found, conversations = compared(made.CASCADE, made.DIRECT)
-    write(tmp_path, found, conversations, TABLE)
-    assert found["simulated"] is False
-    assert "SIMULATED" not in (tmp_path / "turns.csv").read_text("utf-8")
-    assert "SIMULATED" not in (tmp_path / "summary.json").read_text("utf-8")
 
 
 def test_a_path_is_simulated_if_its_server_says_so() -> None:

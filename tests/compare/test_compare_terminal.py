@@ -24,9 +24,9 @@ def summary(paths: tuple[str, ...] = made.PATHS, **asked: Any) -> dict[str, Any]
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_it_fits(width: int) -> None:
-    assert all(
-        len(line) <= width for line in on_terminal(show, summary(), width=width).splitlines()
-    )
+    header, held = made.in_conditions(*made.comparison(faults=False))
+    for found in (summary(), summarise(header, held, TABLE)):
+        assert all(len(line) <= width for line in on_terminal(show, found, width=width).split("\n"))
 
 
 def test_ascii_only() -> None:
@@ -62,16 +62,6 @@ def test_missing_figures_are_shown_as_missing() -> None:
     never = on_terminal(show, summarise(made.header(), [], TABLE))
     assert "None" not in never
     assert "[SIMULATED]" in never
-
-
-def test_what_was_heard_and_said() -> None:
-    text = on_terminal(show, summary(paths=(made.CASCADE, made.DIRECT)), width=200)
-    assert f"{made.CASCADE}: understood " in text
-    assert f"{made.CASCADE}, its replies as base.en reads them: " in text
-    assert "% of the user's words wrong, which are known" in text
-    header, conversations = made.comparison(paths=(made.CASCADE,))
-    del header["fidelity"]
-    assert "its replies" not in on_terminal(show, summarise(header, conversations, TABLE))
 
 
 def test_many_failures_are_counted() -> None:
@@ -112,16 +102,3 @@ def test_a_curve_has_a_mark_for_each_turn(shares: dict[int, float], marks: str) 
     ordered = sorted(shares, key=lambda turn: shares[turn])
     levels = [marks.index(drawn[turn - 1]) for turn in ordered]
     assert levels == sorted(levels)
-
-
-def test_who_speaks_when() -> None:
-    header, conversations = made.comparison(faults=False)
-    plain = on_terminal(show, summary(faults=False), width=3000)
-    assert f"\n{made.CASCADE}: stops when told to 100 % (44 to 100)\n" in plain
-    held = [made.selective(one) for one in conversations]
-    found = on_terminal(show, summarise(header, held, TABLE), width=3000)
-    lines = found.partition("Who speaks when")[2].splitlines()
-    line = next(one for one in lines if one.startswith(f"{made.CASCADE}: "))
-    assert "answers what is to be ignored 33 % (24 to 44)" in line
-    assert "stops for it 100 % (88 to 100)" in line
-    assert "cuts in" not in line

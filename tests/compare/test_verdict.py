@@ -120,6 +120,10 @@ CASES: dict[str, Callable[[], Any]] = {
     "all that may be said beside a latency": beside,
     "nothing at all": lambda: summarise({}, [], TABLE),
     "nothing yet": lambda: summarise(made.header(TWO), [], TABLE),
+    "what was to be ignored": lambda: summary_of(made.selective, (made.CASCADE,), faults=False),
+    "conditions": lambda: summarise(
+        *made.in_conditions(*made.comparison(paths=TWO, faults=False)), TABLE
+    ),
     "a simulation": lambda: summary(made.CASCADE, made.SIMULATED),
     "simulations of several sources": lambda: played(made.SOURCE, "", "So it says!\nWhy? 1.5 s."),
 }
@@ -167,12 +171,3 @@ def test_what_noise_hides_is_neither_too_soon_nor_failed() -> None:
     assert f"{number} more unmeasurable for noise" in verdict(figures)[0]
     assert "before the user had finished" not in str(figures)
     assert any(UNMEASURABLE in warning for warning in figures["warnings"])
-
-
-def test_what_was_to_be_ignored() -> None:
-    said = summary_of(made.selective, (made.CASCADE,), faults=False)["verdict"][1]
-    assert "answers 27 of 81 sounds that it was to ignore (95 %: 24 to 44 %)" in said
-    assert "is stopped or made quieter by 27 of 27 sounds in its reply" in said
-    assert "interruption" not in said
-    plain = summary_of(lambda one: one, (made.CASCADE,))["verdict"][1]
-    assert "ignore" not in plain
