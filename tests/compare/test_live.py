@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import wave
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from support.virtual_time import VirtualClock
 from support.virtual_time import run as in_virtual_time
 
 from pipeline.audio.audible import ending, onset
+from pipeline.audio.files import WavWriter
 from pipeline.audio.line import Ends
 from pipeline.compare.live import FADE_S, LiveComparison, UserVoice
 from pipeline.compare.panes import Screen
@@ -163,11 +163,8 @@ def noise(path: Path, *starts_s: float) -> Path:
         voice = np.random.default_rng(7).integers(-9000, 9000, n)
         voice[0] = voice[-1] = 9000
         sound[int(start * IN_RATE) :][:n] = voice
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(IN_RATE)
-        file.writeframes(sound.tobytes())
+    with WavWriter(path, IN_RATE) as wav:
+        wav.write(sound)
     return path
 
 

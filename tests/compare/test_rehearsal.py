@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline.audio.files import WavWriter
 from pipeline.compare.scenario import CannedTool, Expect, Scenario, Step, Wanted
 from pipeline.compare.scoring import check
 from pipeline.compare.systems import PREAMBLE, REPLY, rehearse
@@ -19,11 +19,8 @@ OWN = (ScriptedTurn(reply="My own."),)
 def recording(path: Path) -> Path:
     sound = np.zeros(32_000, np.int16)
     sound[8_000:24_000] = 9_000
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes(sound.tobytes())
+    with WavWriter(path, 16_000) as wav:
+        wav.write(sound)
     return path
 
 

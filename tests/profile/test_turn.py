@@ -5,10 +5,8 @@ Nothing here depends on how long anything takes: WAV and trace are two views of 
 
 from __future__ import annotations
 
-import functools
 import sys
-import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,18 +31,13 @@ from support.cli_child import ROOT
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.clock import NS_PER_S
 from pipeline.config import load
-from pipeline.conversation.cascade import Cascade
 from pipeline.engines.local import LocalEngines
-from pipeline.engines.piper import Piper
-from pipeline.engines.whisper import Transcription, Whisper
 from pipeline.measure.corpus import Item, checked, gather
 from pipeline.measure.instrument import stereo
 from pipeline.measure.pool import make_ready
 from pipeline.measure.record import Record
 from pipeline.measure.recording import Unwritten
-from pipeline.profile import run as profile
 from pipeline.profile.run import Bounds, measure_turn
-from pipeline.text.heard import Sound
 from pipeline.trace import MarkLine
 
 LINE = "It leaves at nine in the morning, and then again at ten. "
@@ -130,35 +123,6 @@ async def test_wav_and_trace_tell_the_same(studio: Studio, mode: str, end: str) 
     assert {"user", "endpoint", "stt", "llm", "tts", "speaker"} <= {s.lane for s in made.spans}
     assert all(span.start_ns <= span.end_ns for span in made.spans)
     assert made.hold_ms is not None
-
-
-async def test_a_stage_that_dawdles_shows_as_its_part(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In its own thread or process, by times that are further apart than a busy machine's moods."""
-    slow = {"stt": 0.8, "llm_first_token": 1.6, "tts_first_audio": 2.4}
-    transcribe, synthesize = Whisper.transcribe, Piper.synthesize
-
-    def recognise(*args: Any, **more: Any) -> Transcription:
-        time.sleep(slow["stt"])
-        return transcribe(*args, **more)
-
-    def speak(*args: Any, **more: Any) -> Iterator[Sound]:
-        time.sleep(slow["tts_first_audio"])
-        return synthesize(*args, **more)
-
-    monkeypatch.setattr(Whisper, "transcribe", recognise)
-    monkeypatch.setattr(Piper, "synthesize", speak)
-    # Nothing is hidden: the hold is fixed, and nothing is recognised while the user speaks.
-    monkeypatch.setattr(profile, "Cascade", functools.partial(Cascade, partial_ms=0))
-    answer = Answer([ROLE, pause(slow["llm_first_token"]), delta(LINE), finish()])
-    more = {"turns.predict": "false", "turns.hold_ms": "200"}
-    made, _ = await studio.play(question(), answer, more=more)
-    assert made.status == "ok", made.reason
-    assert made.timeline is not None
-    for part, seconds in slow.items():
-        assert seconds <= made.timeline.parts[part] / NS_PER_S < seconds + 0.7, part
-    assert made.timeline.parts["own"] < 0.7 * NS_PER_S
 
 
 async def test_a_reply_is_cut_off_and_what_was_heard_of_it_kept(studio: Studio) -> None:
