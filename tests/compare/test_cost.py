@@ -232,26 +232,6 @@ def test_what_a_path_costs() -> None:
     assert sum(turns) == pytest.approx(sum(bills))
 
 
-def test_an_unknown_model_has_no_figure() -> None:
-    found = summary([held(facts={"model": "unheard-of"})], made.header(), TABLE)
-    assert found["usd"] is found["per_minute_usd"] is found["per_turn_usd"] is None
-    assert "no price is known for unheard-of" in found["note"]
-    assert of_turn(held(), held().turns[0], None) is None
-
-
-def test_no_usage_has_no_figure() -> None:
-    found = summary([held(usage=())], made.header(), TABLE)
-    assert found["usd"] is None
-    assert "what was used is not known" in found["note"]
-
-
-def test_a_missing_price_is_named() -> None:
-    table = Prices("x", {"gpt-realtime-2.1": Rates(text_in=1.0, text_out=1.0)})
-    found = summary([held()], made.header(), table)
-    assert found["usd"] is None
-    assert "no price is known for audio in, audio out" in found["note"]
-
-
 def test_the_cascade_costs_processor_time() -> None:
     conversations = [held(made.CASCADE), held(made.CASCADE, "sums")]
     found = summary(conversations, made.header(), TABLE)
@@ -266,19 +246,32 @@ def test_the_cascade_costs_processor_time() -> None:
     assert unmetered["joules"] is unmetered["joules_per_minute"] is None
 
 
-def test_a_system_of_known_behaviour_costs_processor_time_alone() -> None:
-    reference = held(facts={"model": reference_system.NAME}, usage=())
-    found = summary([reference], {**made.header(), "variants": {}}, TABLE)
-    assert (found["model"], found["usd"]) == ("", None)
-    assert found["note"] == "runs on this machine: nothing is billed"
+ONLY_TEXT = Prices("x", {"gpt-realtime-2.1": Rates(text_in=1.0, text_out=1.0)})
 
 
-def test_nothing_was_held_or_answered() -> None:
-    found = summary([held(repeat=0)], made.header(), TABLE)
-    assert found["usd"] is found["cpu_s"] is None
-    assert found["note"] == "no conversation was held"
-    mute = summary([held(turns=())], made.header(), TABLE)
-    assert (mute["usd"], mute["note"]) == (None, "no turn was answered")
+@pytest.mark.parametrize(
+    ("one", "table", "note"),
+    [
+        (held(facts={"model": "unheard-of"}), TABLE, "no price is known for unheard-of"),
+        (held(usage=()), TABLE, "what was used is not known"),
+        (held(), ONLY_TEXT, "no price is known for audio in, audio out"),
+        (
+            held(facts={"model": reference_system.NAME}, usage=()),
+            TABLE,
+            "runs on this machine: nothing is billed",
+        ),
+        (held(repeat=0), TABLE, "no conversation was held"),
+        (held(turns=()), TABLE, "no turn was answered"),
+    ],
+)
+def test_what_is_not_known_or_not_billed_has_no_figure(
+    one: Conversation, table: Prices, note: str
+) -> None:
+    found = summary([one], {**made.header(), "variants": {}}, table)
+    assert found["usd"] is found["per_minute_usd"] is found["per_turn_usd"] is None
+    assert (found["cpu_s"] is None) == (one.repeat == 0)
+    assert note in found["note"]
+    assert of_turn(held(), held().turns[0], None) is None
 
 
 def test_a_turn_of_an_open_session_pays_its_share() -> None:
