@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import itertools
 import json
 import math
@@ -54,6 +55,9 @@ FORMAT = 1
 """Part of a cached line's name: changes when the same text would be spoken otherwise."""
 
 MANIFEST = "corpus.tsv"
+
+BLOCK = 4096
+"""Samples that are encoded at a time."""
 
 TEXTS = ("text", "transcript")
 END = "end_of_speech_s"
@@ -357,20 +361,30 @@ def _keep(path: Path, samples: Samples, rate: int) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(suffix=".flac", dir=path.parent)
-        os.close(handle)
         part = Path(name)
-        with av.open(name, "w", format="flac") as container:
-            stream = container.add_stream("flac", rate=rate, layout="mono", format="s16")
-            frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="s16", layout="mono")
-            frame.rate = rate
-            for packet in [*stream.encode(frame), *stream.encode(None)]:
-                container.mux(packet)
+        with os.fdopen(handle, "wb") as file:
+            file.write(flac(samples[:, np.newaxis], rate))
         part.replace(path)
     except OSError as error:
         raise StageError("save", f"{path}: cannot be written: {error.strerror}") from None
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
+
+
+def flac(samples: Samples, rate: int) -> bytes:
+    """Sound, a row for each sample of one or two channels, as a FLAC file."""
+    file, layout = io.BytesIO(), "mono" if samples.shape[1] == 1 else "stereo"
+    with av.open(file, "w", format="flac") as container:
+        stream = container.add_stream("flac", rate=rate, layout=layout, format="s16")
+        for start in range(0, len(samples), BLOCK):
+            block = np.ascontiguousarray(samples[start : start + BLOCK]).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(block, format="s16", layout=layout)
+            frame.sample_rate = rate
+            frame.pts = start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()
 
 
 def _sound(path: Path) -> tuple[Samples, int]:

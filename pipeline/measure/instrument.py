@@ -12,6 +12,7 @@ import wave
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,7 +41,7 @@ from pipeline.measure.recording import (
     NotedSession,
     NotedTurn,
 )
-from pipeline.measure.turn_taking import Heard, turn_taking
+from pipeline.measure.turn_taking import turn_taking
 from pipeline.trace import MarkLine, Timeline
 from pipeline.turns.speech_end import UNMEASURABLE, SpeechEnd, end_of_speech
 
@@ -126,24 +127,17 @@ class Tracks:
         return self.start_ns + index * NS_PER_S // self.rate
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """An utterance and what follows it, until the next one begins (indices into the WAV).
+class Window(NamedTuple):
+    """An utterance and what follows it, until the next one begins.
 
     Attributes:
-        begin: Where the recording begins.
-        end: Where the next one begins, or the WAV ends.
-        over: Where the user's speech truly ends.
-        found: What the sound says of that; None: there is none.
-        until: Until where the recording may be heard.
+        places: Where it is in the WAV.
+        found: What the sound says of where the user has finished; None: there is none.
         lost_ns: So much silence fell into it while the machine slept (ns).
     """
 
-    begin: int
-    end: int
-    over: int
+    places: Places
     found: SpeechEnd | None = None
-    until: int = 0
     lost_ns: int = 0
 
 
@@ -158,8 +152,10 @@ def windows(tracks: Tracks, said: Sequence[Said], playing: Sequence[Playing]) ->
         sound, over = true_end(
             tracks.user[begin:until], tracks.rate, one.step.path, one.step.end_of_speech_s
         )
+        voice = _voice(tracks, begin, until)
         # By the label if there is one.
-        found.append(Window(begin, end, min(end, begin + over), sound, until, span.lost_ns))
+        places = Places(begin, end, until, voice, min(end, begin + over))
+        found.append(Window(places, sound, span.lost_ns))
     return found
 
 
@@ -191,43 +187,35 @@ def measure(
     noted = session.turn(turn)
     traced = tape.marks(turn)
     marks = dict(traced)
-    end_ns = tracks.time(window.over)
+    places, sound = window.places, window.found
+    end_ns, until_ns = tracks.time(places.over), tracks.time(places.end)
     direct = "model.start" in marks or "model.first_audio" in marks
     # Who wrote the label knows better than the detector: the parts count from there.
     labelled = said.step.end_of_speech_s is not None
     if direct or labelled or session.passed or "speech.end" not in marks:
         marks["speech.end"] = end_ns
-    until_ns = tracks.time(window.end)
     status, reason = _status(said, turn, marks, session, until_ns)
-    if status == "no reply" and window.found is not None and window.found.level_dbfs < QUIET_DBFS:
-        reason += f"; its level is {window.found.level_dbfs:.0f} dBFS: record it louder"
-    own = _own_sound(said, window, tracks, tape)
-    places = Places(
-        window.begin,
-        window.end,
-        window.until,
-        _voice(tracks, window.begin, window.until),
-        window.over,
-        own,
-        _answer(noted, tracks, own),
-    )
+    if status == "no reply" and sound is not None and sound.level_dbfs < QUIET_DBFS:
+        reason += f"; its level is {sound.level_dbfs:.0f} dBFS: record it louder"
+    own = _own_sound(said, places.begin, tracks, tape)
+    places = dataclasses.replace(places, reply=own, answer=_answer(noted, tracks, own))
     # It is said into a reply that is to fall silent.
     interrupts = said.step.interrupt_s is not None and said.step.outcome != "ignore"
     if status == "ok":
         first = _first(places, tracks)
         latency_ns = None if first is None else tracks.time(first) - end_ns
-        known = labelled or (window.found is not None and window.found.measurable)
+        known = labelled or (sound is not None and sound.measurable)
         told = {} if cut_ins and _borne_out(window, tracks.rate) else traced
         status, reason = measurable(latency_ns, known, told, len(replied))
         reason = reason or noted.cut
         if status == "ok" and window.lost_ns:
             # Where the user has finished is told by the recording as it was to be played.
             status, reason = "unmeasurable", HOLE.format(window.lost_ns // NS_PER_MS)
-    cuts_ns = [t_ns for t_ns in session.cuts if tracks.time(window.begin) <= t_ns < until_ns]
+    cuts_ns = [t_ns for t_ns in session.cuts if tracks.time(places.begin) <= t_ns < until_ns]
     ducks_ns = [
         (begin_ns, min(end_ns or until_ns, until_ns))
         for begin_ns, end_ns in session.ducks
-        if tracks.time(window.begin) <= begin_ns < until_ns
+        if tracks.time(places.begin) <= begin_ns < until_ns
     ]
     record = Record(
         variant="",
@@ -246,9 +234,9 @@ def measure(
         underrun_ns=sum(end - begin for reply in noted.replies for begin, end in reply.gaps),
         wasted=wasted([line for line in tape.lines if line["turn"] in said.turns]),
         hold_ms=_hold_ms(tape.lines, turn),
-        level_dbfs=None if window.found is None else window.found.level_dbfs,
+        level_dbfs=None if sound is None else sound.level_dbfs,
         # Where nobody spoke there is only noise.
-        snr_db=None if window.found is None or not said.turns else window.found.snr_db,
+        snr_db=None if sound is None or not said.turns else sound.snr_db,
         places=places,
     )
     made = Turn(
@@ -257,8 +245,8 @@ def measure(
         server_ms=_figures(marks, direct),
         calls=tuple(_call(call, end_ns) for call in session.calls if call.turn in said.turns),
         interrupts=interrupts,
-        start_ns=window.begin * NS_PER_S // tracks.rate,
-        end_ns=window.end * NS_PER_S // tracks.rate,
+        start_ns=places.begin * NS_PER_S // tracks.rate,
+        end_ns=places.end * NS_PER_S // tracks.rate,
         outcome=said.step.outcome,
         cuts_ns=tuple(t_ns - tracks.start_ns for t_ns in cuts_ns),
         ducks_ns=tuple((a - tracks.start_ns, b - tracks.start_ns) for a, b in ducks_ns),
@@ -363,8 +351,8 @@ def contradicted(latency_ns: int, marks: Mapping[str, int]) -> bool:
 
 def _borne_out(window: Window, rate: int) -> bool:
     """Whether the sound has the end of speech about where the label has it, if there is one."""
-    found = window.found
-    return found is not None and abs(window.begin + found.end - window.over) <= NEAR_S * rate
+    places, found = window.places, window.found
+    return found is not None and abs(places.begin + found.end - places.over) <= NEAR_S * rate
 
 
 def _hold_ms(lines: Sequence[MarkLine], turn: int) -> float | None:
@@ -372,7 +360,7 @@ def _hold_ms(lines: Sequence[MarkLine], turn: int) -> float | None:
     return found[-1].get("hold_ms") if found else None
 
 
-def _own_sound(said: Said, window: Window, tracks: Tracks, tape: MemoryTrace) -> int | None:
+def _own_sound(said: Said, begin: int, tracks: Tracks, tape: MemoryTrace) -> int | None:
     """Where the first reply to this utterance begins to be played; None: none was.
 
     What is heard in its window before that is a reply to an earlier one: interrupted, late, or
@@ -381,7 +369,7 @@ def _own_sound(said: Said, window: Window, tracks: Tracks, tape: MemoryTrace) ->
     first_ns = [
         marks["playout.first"] for t in said.turns if "playout.first" in (marks := tape.marks(t))
     ]
-    return max(window.begin, tracks.index(min(first_ns))) if first_ns else None
+    return max(begin, tracks.index(min(first_ns))) if first_ns else None
 
 
 def _voice(tracks: Tracks, begin: int, until: int) -> int | None:
@@ -399,8 +387,8 @@ def _taken(turn: Turn, tracks: Tracks) -> Turn:
         (tracks.index(tracks.start_ns + begin_ns), tracks.index(tracks.start_ns + end_ns))
         for begin_ns, end_ns in turn.ducks_ns
     ]
-    heard = Heard(turn.outcome, places.begin, places.over, places.end, places.reply, cuts, ducks)
-    taking = turn_taking(tracks.user, tracks.reply, tracks.rate, heard)
+    sides = tracks.user, tracks.reply, tracks.rate
+    taking = turn_taking(*sides, turn.outcome, places, cuts, ducks)
     if turn.record.status == "unmeasurable":  # so nobody knows what was before the end
         taking = dataclasses.replace(taking, cut_in_ns=None)
     stopped = turn.interrupts and taking.stopped

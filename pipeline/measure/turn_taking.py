@@ -9,7 +9,6 @@ plays a reply more softly is believed, for not all of that can be told from the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from pipeline.config import VadSettings
 from pipeline.engines.vad import RATE as VAD_RATE
 from pipeline.engines.vad import VoiceDetector
 from pipeline.events import Samples
-from pipeline.measure.record import Outcome, TurnTaking
+from pipeline.measure.record import Outcome, Places, TurnTaking
 
 PAUSE_S = 1.0
 """A reply that is silent for longer has stopped: between two sentences a voice pauses for less."""
@@ -60,57 +59,50 @@ ends with fades slowly. Of two Piper voices and of people, ducked by `Playout` a
 of 10 found, the others being ducked in a pause or a soft word; of 948 as they were spoken, 4."""
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What is known of an utterance beside the sound; indices into the WAV.
-
-    Attributes:
-        outcome: What it asks for.
-        begin: Where its recording begins.
-        over: Where the user has finished.
-        end: Where the next one begins, or the WAV ends.
-        own: Where the first reply to it begins to be played; None: none was.
-        cuts: Where the session said that it interrupts a reply.
-        ducks: From where to where it said that it plays a reply more softly.
-    """
-
-    outcome: Outcome
-    begin: int
-    over: int
-    end: int
-    own: int | None = None
-    cuts: Sequence[int] = ()
-    ducks: Sequence[tuple[int, int]] = ()
-
-
-def turn_taking(user: Samples, reply: Samples, rate: int, heard: Heard) -> TurnTaking:
+def turn_taking(
+    user: Samples,
+    reply: Samples,
+    rate: int,
+    outcome: Outcome,
+    places: Places,
+    cuts: Sequence[int] = (),
+    ducks: Sequence[tuple[int, int]] = (),
+) -> TurnTaking:
     """Who spoke when around one utterance.
 
     Args:
         user: The user's side of a whole conversation.
         reply: The other side.
         rate: Of both (Hz).
-        heard: The utterance.
+        outcome: What the utterance asks for.
+        places: Where it is, and where the reply to it begins.
+        cuts: Where the session said that it interrupts a reply (indices into the WAV).
+        ducks: From where to where it said that it plays one more softly, likewise.
     """
-    voice = _voice(user[heard.begin : heard.over])
-    begin = heard.begin + (onset(voice, rate) or 0)
-    earlier = reply if heard.own is None else reply[: heard.own]
-    from_ = max(0, heard.begin - int(BEFORE_S * rate))
+    own, over = places.reply, places.over
+    voice = _voice(user[places.begin : over])
+    begin = places.begin + (onset(voice, rate) or 0)
+    earlier = reply if own is None else reply[:own]
+    from_ = max(0, places.begin - int(BEFORE_S * rate))
     all_of_it = [
         (from_ + first, from_ + last)
         for first, last in stretches(earlier[from_:], rate, PAUSE_S)
-        if from_ + first < heard.end
+        if from_ + first < places.end
     ]
     going_on = next((one for one in all_of_it if one[0] <= begin < one[1]), None)
     ended = back = quieter = None
     stopped: bool | None = False
     if going_on is not None:
         again = next((first for first, _ in all_of_it if first >= going_on[1]), None)
-        ended = going_on[1] if going_on[1] < heard.end else None
-        stopped = ended is not None and _stopped(ended, again, rate, heard)
-        one = earlier[going_on[0] : min(going_on[1], heard.end)]
-        fell, swelled = ducked(one, rate, begin - going_on[0], heard.over - going_on[0])
-        for down, up in heard.ducks:
+        ended = going_on[1] if going_on[1] < places.end else None
+        # That it is interrupted may be told in a pause.
+        told = any(abs(cut - going_on[1]) <= PAUSE_S * rate for cut in cuts)
+        stopped = ended is not None and (
+            told or _stopped(ended, again, over + REACT_S * rate, outcome)
+        )
+        one = earlier[going_on[0] : min(going_on[1], places.end)]
+        fell, swelled = ducked(one, rate, begin - going_on[0], over - going_on[0])
+        for down, up in ducks:
             # It is heard only where the reply does not just pause.
             if begin <= down < going_on[1] and onset(reply[down:up], rate) is not None:
                 fell = down - going_on[0]
@@ -123,11 +115,11 @@ def turn_taking(user: Samples, reply: Samples, rate: int, heard: Heard) -> TurnT
         quieter = None if fell is None else fell + going_on[0] - begin
     spurious = None
     # What is over before the user is heard is no reply to it.
-    over = [last for first, last in all_of_it if first <= heard.begin < last <= begin]
-    since = max(over, default=heard.begin) if going_on is None else heard.own
-    if heard.outcome == "ignore" and since is not None:
+    earlier_ends = [last for first, last in all_of_it if first <= places.begin < last <= begin]
+    since = max(earlier_ends, default=places.begin) if going_on is None else own
+    if outcome == "ignore" and since is not None:
         # One that comes very late is heard after the next utterance.
-        first = onset(reply[since : max(heard.end, (heard.own or 0) + rate)], rate)
+        first = onset(reply[since : max(places.end, (own or 0) + rate)], rate)
         spurious = None if first is None else since + first - begin
 
     def ns(samples: int | None) -> int | None:
@@ -140,8 +132,9 @@ def turn_taking(user: Samples, reply: Samples, rate: int, heard: Heard) -> TurnT
         ns(quieter),
         ns(back),
         ns(spurious),
-        ns(_cut_in(reply, rate, heard)),
-        ns(_talk_over(voice, reply[heard.begin : heard.over], rate, heard)) or 0,
+        ns(_cut_in(reply, rate, places) if outcome == "respond" else None),
+        ns(None if outcome == "ignore" else _talk_over(voice, reply[places.begin : over], rate))
+        or 0,
     )
 
 
@@ -152,30 +145,24 @@ def _voice(said: Samples) -> Samples:
     return said if gain <= 1 else np.rint(said * gain).astype(np.int16)
 
 
-def _stopped(ended: int, again: int | None, rate: int, heard: Heard) -> bool | None:
+def _stopped(ended: int, again: int | None, until: float, outcome: Outcome) -> bool | None:
     """Whether a reply that fell silent did so for the utterance; None: it may have been over."""
-    # It may be told in a pause.
-    if any(abs(cut - ended) <= PAUSE_S * rate for cut in heard.cuts):
-        return True
-    soon = ended <= heard.over + REACT_S * rate
-    if heard.outcome == "ignore":
+    soon = ended <= until
+    if outcome == "ignore":
         # It goes on later: a reply that is over by itself does not.
         return soon and again is not None
     return None if soon else False
 
 
-def _cut_in(reply: Samples, rate: int, heard: Heard) -> int | None:
+def _cut_in(reply: Samples, rate: int, places: Places) -> int | None:
     """By how many samples the reply begins before the user has finished."""
-    if heard.outcome != "respond" or heard.own is None or heard.own >= heard.over:
-        return None
-    first = onset(reply[heard.own : heard.over], rate)
-    return None if first is None else heard.over - heard.own - first
+    own, over = places.reply, places.over
+    first = None if own is None or own >= over else onset(reply[own:over], rate)
+    return None if own is None or first is None else over - own - first
 
 
-def _talk_over(voice: Samples, reply: Samples, rate: int, heard: Heard) -> int:
+def _talk_over(voice: Samples, reply: Samples, rate: int) -> int:
     """For how many samples both speak, while the user does."""
-    if heard.outcome == "ignore":
-        return 0
     loudest = float(np.abs(voice.astype(np.int32)).max(initial=0))
     theirs = stretches(voice, rate, BREATH_S, max(THRESHOLD, loudest / 10 ** (SOFT_DB / 20)))
     ours = stretches(reply, rate, BREATH_S)

@@ -9,7 +9,6 @@ coding may leak one into the other), shrinks silence to nothing, and plays in ev
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.clock import NS_PER_MS
+from pipeline.measure.corpus import flac
 from pipeline.measure.record import Record
 from pipeline.trace import MARKS
 
@@ -58,8 +58,6 @@ PEAK_MS = 10
 MOST_BYTES = 25_000_000
 """Most sound (as base64 text) inside a report: a page of this size still opens at once. The
 recordings beyond it are linked in the folder."""
-
-_BLOCK = 4096
 
 Stereo = npt.NDArray[np.int16]
 """Samples at `RATE`, a row each: user, reply."""
@@ -165,7 +163,7 @@ class Room:
             return {"sound": "none", "wav": ""}
         about = {"sound": "linked", "peaks": peaks(stereo), "seconds": len(stereo) / RATE}
         if self._left >= 0:
-            encoded = flac(stereo)
+            encoded = _text(flac(stereo, RATE))
             self._left -= len(encoded)
             if self._left >= 0:
                 self.inside[number] = encoded
@@ -189,21 +187,6 @@ def read(folder: Path, name: str) -> Stereo | None:
         return None
     samples = [block.to_ndarray().reshape(-1, 2) for block in blocks]
     return np.concatenate(samples) if samples else None
-
-
-def flac(stereo: Stereo) -> str:
-    """Base64 of the recording as a FLAC file."""
-    file = io.BytesIO()
-    with av.open(file, "w", format="flac") as container:
-        stream = container.add_stream("flac", rate=RATE, layout="stereo", format="s16")
-        for start in range(0, len(stereo), _BLOCK):
-            block = np.ascontiguousarray(stereo[start : start + _BLOCK]).reshape(1, -1)
-            frame = av.AudioFrame.from_ndarray(block, format="s16", layout="stereo")
-            frame.sample_rate = RATE
-            frame.pts = start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return _text(file.getvalue())
 
 
 def peaks(stereo: Stereo) -> tuple[str, str]:

@@ -13,8 +13,8 @@ from support.sound import hum
 from pipeline.audio.files import read_audio
 from pipeline.audio.playout import Playout
 from pipeline.events import Samples
-from pipeline.measure.record import Outcome, TurnTaking
-from pipeline.measure.turn_taking import PAUSE_S, Heard, turn_taking
+from pipeline.measure.record import Outcome, Places, TurnTaking
+from pipeline.measure.turn_taking import PAUSE_S, turn_taking
 
 RATE = 16_000
 CORPUS = Path(__file__).parents[1] / "data" / "corpus"
@@ -51,16 +51,11 @@ def taken(
     ducks_s: tuple[tuple[float, float], ...] = (),
     over_s: float = COUGH[1],
 ) -> TurnTaking:
-    heard = Heard(
-        outcome,
-        at(COUGH[0] - 0.1),
-        at(over_s),
-        at(END_S),
-        None if own_s is None else at(own_s),
-        [at(one) for one in cuts_s],
-        [(at(a), at(b)) for a, b in ducks_s],
-    )
-    return turn_taking(track(COUGH) if user is None else user, reply, RATE, heard)
+    own = None if own_s is None else at(own_s)
+    places = Places(at(COUGH[0] - 0.1), at(END_S), at(END_S), None, at(over_s), own)
+    cuts, ducks = [at(one) for one in cuts_s], [(at(a), at(b)) for a, b in ducks_s]
+    user = track(COUGH) if user is None else user
+    return turn_taking(user, reply, RATE, outcome, places, cuts, ducks)
 
 
 def ms(ns: int | None) -> float | None:
