@@ -275,7 +275,7 @@ class LiveComparison:
             await system.talk(self._scenario, trace)
         except CascadeError as error:
             system.reason = str(error)
-            system.pane.fail(system.reason)
+            system.pane.failed = system.reason
             system.playout.stop()
             self._screen.warn(f"{system.pane.title}: {system.reason}")
             system.tell({"type": "path_failed", "message": system.reason})

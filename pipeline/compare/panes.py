@@ -87,10 +87,6 @@ class Pane(Shown):
         self._about = about
         self.simulated = self.simulated or simulated
 
-    def fail(self, reason: str) -> None:
-        """It is over."""
-        self.failed = reason
-
     def event(self, event: Event) -> None:
         """Follow an event."""
         self.listener(event)

@@ -262,10 +262,7 @@ def share_difference(
     apart = [*sums.values()]
     interval = None
     if len(apart) >= SMALLEST:
-        if len(apart) == n:
-            interval = mean_interval([*apart, 1.0, -1.0])
-        else:
-            interval = ratio_interval([*apart, 1.0, -1.0], [*sizes.values(), 1, 1])
+        interval = ratio_interval([*apart, 1.0, -1.0], [*sizes.values(), 1, 1])
     return _shares_apart(n, sum(first) / n, sum(second) / n, interval, apart)
 
 

@@ -379,7 +379,8 @@ def warnings(
         over = sum(abs(disagreement_ms(r) or 0.0) > DISAGREEMENT_MS for r in counted)
         told.append(
             f"WAV and trace disagree by more than {DISAGREEMENT_MS:.0f} ms in {over} of "
-            f"{len(counted)} turns, most in {_turn(worst)}: the trace says {off_ms:+.0f} ms"
+            f"{len(counted)} turns, most in {worst.variant} {worst.file} repeat {worst.repeat}: "
+            f"the trace says {off_ms:+.0f} ms"
         )
     return told
 
@@ -402,10 +403,6 @@ def _failures(variant: str, records: Iterable[Record]) -> str:
     reason = f": {example.reason}" if example.reason else ""
     such = "in" if len(bad) == 1 else "such as in"
     return f"{variant}: {counts}, {such} {example.file} repeat {example.repeat}{reason}"
-
-
-def _turn(record: Record) -> str:
-    return f"{record.variant} {record.file} repeat {record.repeat}"
 
 
 def of(found: Any, name: str) -> Any:

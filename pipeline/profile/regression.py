@@ -60,7 +60,8 @@ def compare(old: Path, new: Path, console: Console, as_json: bool = False) -> in
     Raises:
         BadInput: A folder is no profile's, or the two have nothing in common.
     """
-    found = compared(*_profile(old), *_profile(new))
+    was, now = (RECORDS.read(folder / RECORDS.name) for folder in (old, new))
+    found = compared(*was, *now)
     if not found["variants"]:
         raise BadInput(
             f"{old} and {new} have no variant with a recording in common; {_both(found)}"
@@ -109,12 +110,6 @@ def compared(
         "noise": noise,
         "caveats": _caveats(old_header, new_header, noise),
     }
-
-
-def _profile(folder: Path) -> tuple[dict[str, Any], list[Record]]:
-    if not folder.is_dir():
-        raise BadInput(f"{folder}: no such folder; name two that `cascade profile` made")
-    return RECORDS.read(folder / RECORDS.name)
 
 
 ByRecording = Mapping[str, Mapping[int, Measures]]

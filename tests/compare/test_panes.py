@@ -161,5 +161,5 @@ def test_every_line_says_whether_it_is_simulated(simulated: bool) -> None:
 
 def test_a_path_that_failed_says_why() -> None:
     screen = filled(200, 40)
-    screen.panes[1].fail("the key is refused (401)")
+    screen.panes[1].failed = "the key is refused (401)"
     assert any("the key is refused (401)" in line for line in drawn(screen, 200, 40))

@@ -196,8 +196,8 @@ def test_bad_input_is_told(tmp_path: Path) -> None:
     other.mkdir()
     (other / "records.jsonl").write_text('{"profile": 99}\n', encoding="utf-8")
     for bad, words in (
-        (tmp_path / "none", "none: no such folder; name two that `cascade profile` made"),
-        (good / "records.jsonl", "no such folder"),
+        (tmp_path / "none", "none/records.jsonl: No such file or directory; name a folder that"),
+        (good / "records.jsonl", "records.jsonl: Not a directory; name a folder that `profile`"),
         (empty, "No such file or directory; name a folder that `profile` made"),
         (other, "version 99 of the format"),
     ):
