@@ -85,17 +85,12 @@ def sound_of(turn: Turn, reply: Samples, rate: int) -> Samples:
     """The sound of a turn's reply, with little silence inside it; empty if there is none.
 
     Args:
-        turn: As it was measured; one of an older run, which does not tell where the reply is, has
-            it from its first sound to its own end.
+        turn: As it was measured.
         reply: The right side of the conversation's WAV.
         rate: Of it (Hz).
     """
-    spans = turn.spoken
-    first_ns = turn.record.marks.get("playout.first")
-    if not spans and first_ns is not None:
-        spans = ((max(turn.start_ns, first_ns - turn.record.wav_start_ns), turn.end_ns),)
     quiet = np.zeros(int(QUIET_S * rate), np.int16)
-    pieces = [reply[_index(begin, rate) : _index(end, rate)] for begin, end in spans]
+    pieces = [reply[_index(begin, rate) : _index(end, rate)] for begin, end in turn.spoken]
     if not any(map(is_audible, pieces)):
         return quiet[:0]
     whole = np.concatenate([quiet, *(part for piece in pieces for part in (piece, quiet))])
@@ -108,9 +103,9 @@ def sound_of(turn: Turn, reply: Samples, rate: int) -> Samples:
 
 def unfinished(turn: Turn, reply: Samples, rate: int) -> bool:
     """Whether the recording ends in the middle of a turn's reply: not all of it was listened to."""
-    end_ns = turn.spoken[-1][1] if turn.spoken else turn.end_ns
     last = len(reply) - int(LAST_S * rate)
-    return _index(end_ns, rate) >= last and is_audible(reply[last:])
+    ends = turn.spoken and _index(turn.spoken[-1][1], rate) >= last
+    return bool(ends) and is_audible(reply[last:])
 
 
 def recogniser(settings: Settings, name: str, console: Console) -> Found:
@@ -252,7 +247,7 @@ def _read(
     except StageError as error:
         return Fidelity(reason=str(error))
     # It went on when the user spoke, and ended there or soon after.
-    cut = bool(turn.spoken) and turn.spoken[-1][1] > turn.end_ns
+    cut = turn.spoken[-1][1] > turn.end_ns
     return against_text(text, heard, cut=cut)
 
 
