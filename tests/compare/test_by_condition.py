@@ -100,28 +100,14 @@ def test_without_an_axis_there_is_none() -> None:
     assert "Rooms and lines" not in titles
 
 
-def test_the_reports_table_and_curves() -> None:
+def test_the_report_draws_what_the_whole_is_of_and_links_what_was_heard() -> None:
+    """What its table and curves say of each condition is in the kept pages."""
     header, held, found = compared()
     content = report.content(header, held, found)
-    (group,) = (one for one in content["measures"] if one["title"] == "Rooms and lines")
-    rows = {row["label"]: row["cells"] for row in group["rows"]}
-    cell = rows["Median latency, cafe 10 dB"][0]
-    assert cell["difference"]["value"] == pytest.approx(200)
-    assert rows["Median latency, clean"][0]["difference"] is None
-    curves = {one["title"]: one for one in content["curves"]}
-    latency = curves["Median latency by condition"]
-    assert latency["unit"] == "ms"
-    assert [text for _, text in latency["ticks"]] == found["conditions"]
-    assert [one["path"] for one in latency["series"]] == [0, 1]
-    clean, cafe, _ = (point["value"] for point in latency["series"][0]["points"])
-    assert cafe == pytest.approx(clean + 200, abs=0.01)
-    assert {*curves} >= {"Word error rate by condition", "Turns answered by condition"}
-    # What is drawn of the whole is what the whole is of.
     dots = content["panels"][0]["drawn"]["rows"][0]["dots"]
     assert len(dots) == found["variants"][made.CASCADE]["n"]
     page = report.page(content, {})
     assert page.count("-heard.wav") == sum(len(c.turns) for c in held if c.heard)
-    assert "The same word is disturbed in the same way for every path." in page
 
 
 def in_a_cafe(turn: Turn) -> Turn:

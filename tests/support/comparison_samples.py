@@ -75,6 +75,9 @@ FACTS: Mapping[str, Mapping[str, Any]] = {
 MEDIAN_MS = {CASCADE: 1150.0, DIRECT: 860.0, SIMULATED: 1504.0}
 """Voice to voice."""
 
+RTT_MS = {DIRECT: (18, 30), SIMULATED: (0.1, 0.3)}
+"""Of a round trip: from and to."""
+
 CONDITIONS = ("", "cafe 10 dB", "g711u")
 
 TOOL_TURNS = 10
@@ -306,21 +309,18 @@ def conversation(
     faults: bool = True,
 ) -> Conversation:
     """One conversation."""
-    broken, status, reason = _fault(path, scenario.name, repeat) if faults else (0, "ok", "")
+    broken, status, reason = (0, "ok", "")
+    if faults and repeat == 1:
+        broken, status, reason = FAULTS.get((path, scenario.name), (0, "ok", ""))
     wav = f"wav/{order:04d}.wav" if folder is not None else ""
     origin = (1_000 + 90_000 * order) * MS
     turns: list[Turn] = []
     sounds: list[tuple[int, float, float]] = []
     at_ms = 400.0
     for number, step in enumerate(scenario.steps, start=1):
-        lost = bool(broken) and (number > broken or (number == broken and status != "no reply"))
-        lost = lost and (number == broken or status == "failed")
-        mute = bool(broken) and number == broken and status == "no reply"
-        gone: Status = "ok"
-        if lost:
-            gone = "timeout" if status == "timeout" else "failed"
-        elif mute:
-            gone = "no reply"
+        gone: Status = status if number == broken else "ok"
+        if broken and number > broken and status == "failed":
+            gone = "failed"
         turn, end_ms, heard = _turn(
             path, scenario, step, number, repeat, order, at_ms, origin, draw, gone, reason
         )
@@ -345,11 +345,7 @@ def conversation(
         facts=dict(FACTS.get(path, {"model": "unheard-of", "host": "example.org:443"})),
         topic=scenario.topic,
         instruction_chars=len(scenario.instructions),
-        rtt_ms=tuple(draw.uniform(18, 30) for _ in range(5))
-        if path == DIRECT
-        else tuple(draw.uniform(0.1, 0.3) for _ in range(5))
-        if path == SIMULATED
-        else (),
+        rtt_ms=tuple(draw.uniform(*RTT_MS[path]) for _ in range(5)) if path in RTT_MS else (),
         usage=_usage(path, turns) if known else (),
         seconds=seconds,
         cpu_s=cpu_s,
@@ -403,17 +399,14 @@ CLOSED = "the server closed the connection (1011: internal error); run again wit
 QUOTA = "the quota is spent (429); try again in 20 s"
 
 
-def _fault(path: str, scenario: str, repeat: int) -> tuple[int, str, str]:
-    """In which turn it begins (0: none), how it ends, and why."""
-    if repeat != 1:
-        return 0, "ok", ""
-    return {
-        (DIRECT, "timers 64k"): (6, "failed", CLOSED),
-        (DIRECT, "archive"): (2, "failed", "nothing came from the server for 60 s"),
-        (DIRECT, "capital"): (1, "failed", QUOTA),
-        (CASCADE, "sums"): (2, "no reply", "nothing was understood"),
-        (SIMULATED, "capital"): (1, "timeout", "no reply within 60 s of the end of speech"),
-    }.get((path, scenario), (0, "ok", ""))
+FAULTS: Mapping[tuple[str, str], tuple[int, Status, str]] = {
+    (DIRECT, "timers 64k"): (6, "failed", CLOSED),
+    (DIRECT, "archive"): (2, "failed", "nothing came from the server for 60 s"),
+    (DIRECT, "capital"): (1, "failed", QUOTA),
+    (CASCADE, "sums"): (2, "no reply", "nothing was understood"),
+    (SIMULATED, "capital"): (1, "timeout", "no reply within 60 s of the end of speech"),
+}
+"""In which turn they begin, how it ends, and why, by path and scenario; all in the first repeat."""
 
 
 def _turn(
@@ -625,13 +618,8 @@ def _checks(
     made += [Check("lacks", text, answered, "", topic) for text in expect.lacks]
     if expect.number is not None:
         made.append(Check("number", f"{expect.number:g}", right, found, topic))
-    made += [
-        Check("history", text, answered or None, "", "interruption") for text in expect.history
-    ]
-    made += [
-        Check("history lacks", text, answered or None, "", "interruption")
-        for text in expect.history_lacks
-    ]
+    for kind, texts in (("history", expect.history), ("history lacks", expect.history_lacks)):
+        made += [Check(kind, text, answered or None, "", "interruption") for text in texts]
     if expect.judge:
         # A judge that could not tell, once in a while.
         told = None if path == CASCADE and step.said == "Goodbye." else right
