@@ -117,7 +117,7 @@ def prepare(
     scenario = Scenario("live", "latency", base.llm.instructions, (ANYTHING,))
     opening = Systems(targets, load, [scenario])
     asyncio.run(ends.find())
-    opening.prepare(console)
+    opening.pool.prepare(console)
     return _hold(base, targets, opening, scenario, options, ends, console)
 
 
@@ -138,7 +138,11 @@ async def _hold(
     async with contextlib.AsyncExitStack() as stack:
         names = [target.name for target in targets]
         simulated = [target.kind in SCRIPTED for target in targets]
-        about = {**description(base, opening.models), "paths": names, "simulated": any(simulated)}
+        about = {
+            **description(base, opening.pool.models),
+            "paths": names,
+            "simulated": any(simulated),
+        }
         trace = stack.enter_context(Trace(options.trace, about))
         keyboard = stack.enter_context(Keyboard())
         screen = stack.enter_context(Screen(console, names, simulated))

@@ -170,7 +170,7 @@ def prepare(load: Load, options: CompareOptions) -> Coroutine[Any, Any, int]:
         read = earlier.header.get("fidelity") if earlier is not None else None
         reading = fidelity.ReplyReader(found, base, read or {})
     compared = Systems(targets, load, gathered.scenarios)
-    compared.prepare(console)
+    compared.pool.prepare(console)
     folder = options.resume or new_folder(options.out, "compare", resumable=True)
     return Comparison(
         base,
@@ -314,7 +314,7 @@ class Comparison(Run[Conversation]):
         """
         scenarios = gathered.scenarios
         header: dict[str, Any] = {
-            **description(base, compared.models),
+            **description(base, compared.pool.models),
             "variants": {target.name: _about(target) for target in targets},
             "seed": options.seed,
             "repeat": options.repeat,

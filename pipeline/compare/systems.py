@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from rich.console import Console
 
 from pipeline import yaml_file
 from pipeline.audio.audible import onset
@@ -299,7 +298,11 @@ def check_together(targets: Sequence[SystemSpec]) -> None:
 
 
 class Systems:
-    """All systems of a comparison: checked first, then opened together."""
+    """All systems of a comparison: checked first, then opened together.
+
+    Attributes:
+        pool: Engines of the cascades among them; to be prepared first.
+    """
 
     def __init__(
         self, specs: Sequence[SystemSpec], load: Load, scenarios: Sequence[Scenario]
@@ -337,20 +340,7 @@ class Systems:
                     _script(spec)
                 case "reference":
                     Behaviour.of(spec)
-        self._pool = Pool(self._loaded.values())
-
-    @property
-    def models(self) -> Mapping[str, str]:
-        """Names of the first cascade's models, by kind; empty where there is none."""
-        return self._pool.models
-
-    def prepare(self, console: Console) -> None:
-        """Fetch the default models that a cascade needs and that are missing.
-
-        Raises:
-            CascadeError: It cannot be had.
-        """
-        self._pool.prepare(console)
+        self.pool = Pool(self._loaded.values())
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncGenerator[list[System]]:
@@ -360,13 +350,13 @@ class Systems:
             CascadeError: One cannot be had.
         """
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(self._pool.loaded())
+            await stack.enter_async_context(self.pool.loaded())
             yield [await self._system(spec, stack) for spec in self._specs]
 
     async def _system(self, spec: SystemSpec, stack: contextlib.AsyncExitStack) -> System:
         match spec.kind:
             case "cascade":
-                engines = self._pool.get(self._loaded[spec.name])
+                engines = self.pool.get(self._loaded[spec.name])
                 return CascadeSystem(spec, self._settings[spec.name], engines)
             case "audio-llm":
                 voice = await stack.enter_async_context(self._voices[spec.name])

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from pipeline.compare.scenario import Gathered, Scenario
 from pipeline.config import Settings
 from pipeline.errors import BadInput
 from pipeline.measure import conduct
+from pipeline.measure.pool import Pool
 from pipeline.measure.record import Turn
 from pipeline.speech_to_speech import specs
 from pipeline.terminal import stderr
@@ -38,7 +39,7 @@ ERROR_MS = 5.01
 class Metronomes:
     """Systems that are there already."""
 
-    models: Mapping[str, str] = {}
+    pool = Pool([])
 
     def __init__(self, found: Sequence[MetronomeSystem]) -> None:
         self.found = found
