@@ -1,4 +1,4 @@
-from __future__ import annotations
+"""What the stereo WAV of a turn says: when the user stopped, and when the reply was heard."""
 
 from pathlib import Path
 
