@@ -1,5 +1,7 @@
 """What the stereo WAV of a turn says: when the user stopped, and when the reply was heard."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import numpy as np
