@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import TypeAdapter
 from rich.console import Console
@@ -32,8 +32,7 @@ from pipeline.measure import gates, junit
 from pipeline.measure import summary as profile_summary
 from pipeline.measure.instrument import Tracks, derived, stereo
 from pipeline.measure.record import RECORDS, Record, Turn, TurnTaking
-from pipeline.measure.run import REPORT, SUMMARY, TURNS, digest
-from pipeline.measure.summary import ProfileSummary
+from pipeline.measure.run import REPORT, SUMMARY, TURNS, Files, digest
 from pipeline.measure.terminal import count
 from pipeline.profile import report as profile_report
 from pipeline.speech_to_speech.brief import STAMP
@@ -46,6 +45,9 @@ voice ends is found with floating-point numbers, which processors round differen
 
 EXACTLY = 1e-6
 """Share by which other numbers may differ: they are rounded alike."""
+
+PAGES = (REPORT, junit.NAME)
+"""Files that are compared line by line."""
 
 SHOWN = 20
 """Differences that are told one by one on a terminal."""
@@ -120,14 +122,14 @@ class Tables:
     Attributes:
         summary: Without gates.
         rows: Of `turns.csv`.
-        pages: Other files by their names, of the summary with gates.
+        files: What was left, of the summary with gates.
         known: The figures that a gate can be about.
         of_files: What becomes of gates of single files; None: the run does not keep them.
     """
 
     summary: Mapping[str, Any]
     rows: Sequence[Mapping[str, str]]
-    pages: Mapping[str, Callable[[Mapping[str, Any]], str]]
+    files: Callable[[Any], Files]
     known: Mapping[str, gates.Figure]
     of_files: Sequence[gates.Judged] | None = None
 
@@ -292,15 +294,11 @@ def _compared(folder: Path, header: Mapping[str, Any], held: Sequence[Conversati
     priced = header.get("prices")
     table = TypeAdapter(cost.Prices).validate_python(priced) if priced else cost.prices(None)
     made = compare_summary.summarise(header, held, table)
-    cases = compare_summary.cases(header, held)
     of_files = compare_summary.judged_files(header, held, table, _unjudged(header))
     return Tables(
         made,
         [*compare_summary.rows(made, held, table)],
-        {
-            REPORT: lambda summary: compare_report.rendered(folder, header, held, summary),
-            junit.NAME: lambda summary: junit.rendered("compare", header, summary, cases),
-        },
+        lambda summary: compare_report.files(folder, header, held, summary, table),
         COMPARED,
         of_files if "file_gates" in header else None,
     )
@@ -311,14 +309,7 @@ def _profiled(folder: Path, header: Mapping[str, Any], records: Sequence[Record]
     return Tables(
         made,
         [*map(profile_summary.row, records)],
-        {
-            REPORT: lambda summary: profile_report.rendered(
-                folder, header, records, cast(ProfileSummary, summary)
-            ),
-            junit.NAME: lambda summary: junit.rendered(
-                "profile", header, summary, junit.turns(records)
-            ),
-        },
+        lambda summary: profile_report.files(folder, header, records, summary),
         gates.TURNS,
     )
 
@@ -356,15 +347,16 @@ def _check_tables(
             found.differences += _apart(TURNS, then, again, where, priced=priced)
         if len(rows) != len(tables.rows):
             found.differences.append(Difference(TURNS, "", "rows", len(rows), len(tables.rows)))
-    pages = " and ".join(tables.pages)
+    pages = " and ".join(PAGES)
     if not (whole and priced) or made_by != ours:
         found.notes.append(f"{pages} of another Cascade are not compared: they are made otherwise")
     elif not isinstance(stored, dict):
         found.notes.append(f"{pages} are not compared: {SUMMARY} is needed for what was expected")
     else:
-        for name, made in tables.pages.items():
+        files = tables.files(now)
+        for name in PAGES:
             if (page := _table(folder / name, str, header, found)) is not None:
-                found.differences += _pages_apart(name, page, made(now))
+                found.differences += _pages_apart(name, page, files[name]())
 
 
 def _unjudged(header: Mapping[str, Any]) -> str:

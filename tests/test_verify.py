@@ -21,14 +21,14 @@ from pipeline.clock import Clock
 from pipeline.compare.record import CONVERSATIONS
 from pipeline.errors import UNMET, BadInput
 from pipeline.events import Samples
-from pipeline.measure import junit, summary
+from pipeline.measure import summary
 from pipeline.measure.conduct import hold
 from pipeline.measure.cues import Utterance
 from pipeline.measure.instrument import stereo
 from pipeline.measure.record import RECORDS
 from pipeline.measure.recording import MemoryTrace
 from pipeline.measure.reference import RATE, Behaviour, ReferenceSession
-from pipeline.measure.run import REPORT, digest, write_figures
+from pipeline.measure.run import digest, write
 from pipeline.profile import report
 from pipeline.trace import versions
 from pipeline.verify import DERIVED, Findings, verified
@@ -79,10 +79,8 @@ async def profiled(folder: Path) -> Path:
     header = {"variants": {"v": {}}, "versions": versions(), "interrupted": False}
     made = summary.summarise(header, records)
     RECORDS.write(folder / RECORDS.name, header, records)
-    write_figures(folder, made, summary.COLUMNS, map(summary.row, records))
-    (folder / REPORT).write_text(report.rendered(folder, header, records, made), "utf-8")
-    page = junit.rendered("profile", header, made, junit.turns(records))
-    (folder / junit.NAME).write_text(page, "utf-8")
+    for name, text in report.files(folder, header, records, made).items():
+        write(folder / name, text())
     return folder
 
 

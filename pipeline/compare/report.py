@@ -17,13 +17,17 @@ from urllib.parse import quote
 
 from pipeline.clock import NS_PER_S
 from pipeline.compare import figures, selectivity
+from pipeline.compare import summary as summaries
 from pipeline.compare.by_condition import note_of
 from pipeline.compare.conditions import CLEAN
+from pipeline.compare.cost import Prices
 from pipeline.compare.record import SYSTEM, Conversation, simulations, source_of, titled
+from pipeline.compare.results import Summary
 from pipeline.compare.scoring import words
-from pipeline.measure import gates, report, waterfall
+from pipeline.measure import gates, junit, report, waterfall
 from pipeline.measure.record import MeasuredCall, Turn, TurnTaking
 from pipeline.measure.report import Axis
+from pipeline.measure.run import REPORT, SUMMARY, TURNS, Files, as_csv, as_json
 from pipeline.measure.summary import by_variant, of
 from pipeline.measure.waterfall import in_ms
 from pipeline.speech_to_speech.brief import STAMP
@@ -53,6 +57,24 @@ SHOWN = 2_000
 
 PART_NAMES = tuple(dict.fromkeys([*PARTS[:-2], *DIRECT_PARTS]))
 """Parts of the latency of either kind of path, in order."""
+
+
+def files(
+    folder: Path,
+    header: Mapping[str, Any],
+    conversations: Sequence[Conversation],
+    summary: Summary,
+    table: Prices,
+) -> Files:
+    """What a comparison leaves beside its conversations: tables, the report, `junit.xml`."""
+    turns = summaries.rows(summary, conversations, table)
+    held = summaries.cases(header, conversations)
+    return {
+        SUMMARY: lambda: as_json(summary),
+        TURNS: lambda: as_csv(summaries.COLUMNS, turns),
+        REPORT: lambda: rendered(folder, header, conversations, summary),
+        junit.NAME: lambda: junit.rendered("compare", header, summary, held),
+    }
 
 
 def rendered(

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import itertools
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import log10
@@ -52,7 +52,7 @@ from pipeline.compare.systems import System, Systems, hold_scenario
 from pipeline.config import Settings
 from pipeline.errors import BadInput, CascadeError, first_of
 from pipeline.events import Samples
-from pipeline.measure import corpus, gates, junit
+from pipeline.measure import corpus, gates
 from pipeline.measure.conduct import Meeting, Seat, heard_wav
 from pipeline.measure.gates import Gate
 from pipeline.measure.instrument import FIGURES
@@ -60,8 +60,7 @@ from pipeline.measure.noise import Noise
 from pipeline.measure.plan import Load, Planned, jobs
 from pipeline.measure.record import Turn
 from pipeline.measure.reference import calibrate
-from pipeline.measure.report import write
-from pipeline.measure.run import REPORT, Made, Run, digest, new_folder, sha256
+from pipeline.measure.run import Files, Made, Run, digest, new_folder, sha256
 from pipeline.models.catalogue import Catalogue
 from pipeline.speech_to_speech import specs, wire_map
 from pipeline.speech_to_speech.brief import STAMP, SystemSpec
@@ -527,16 +526,9 @@ class Comparison(Run[Conversation]):
         judged += summary.judged_files(self.header, self.results, self._table, unjudged)
         return {**found, "gates": judged} if judged else found
 
-    def writes(self, figures: Summary) -> Iterable[Callable[[], object]]:
-        """Write the summary, the report and `junit.xml`."""
-        folder, header, held = self.folder, self.header, self.results
-        return (
-            lambda: summary.write(folder, figures, held, self._table),
-            lambda: write(folder / REPORT, report.rendered(folder, header, held, figures)),
-            lambda: (folder / junit.NAME).write_text(
-                junit.rendered("compare", header, figures, summary.cases(header, held)), "utf-8"
-            ),
-        )
+    def files(self, figures: Summary) -> Files:
+        """Its tables, the report and `junit.xml`."""
+        return report.files(self.folder, self.header, self.results, figures, self._table)
 
     def show(self, console: Console, figures: Summary) -> None:
         """Show the summary to a person."""

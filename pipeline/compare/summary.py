@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 from pipeline.compare import cost, scoring, selectivity
@@ -20,7 +19,6 @@ from pipeline.compare.scenario import COMPARED
 from pipeline.compare.verdict import verdict
 from pipeline.measure import gates, junit
 from pipeline.measure.record import Record, Turn
-from pipeline.measure.run import write_figures
 from pipeline.measure.stats import Spread, describe
 from pipeline.measure.summary import (
     DESCRIBED,
@@ -364,26 +362,6 @@ def _warnings(variants: Mapping[str, SystemResult]) -> list[str]:
             often = "once" if times == 1 else f"{times} times"
             told.append(f"{name}: the connection was lost and made again {often}")
     return told
-
-
-def write(
-    folder: Path,
-    summary: Summary,
-    conversations: Iterable[Conversation],
-    table: cost.Prices,
-) -> None:
-    """Write `summary.json` and `turns.csv` into a comparison's folder.
-
-    Args:
-        folder: Of the comparison.
-        summary: What `summarise` found.
-        conversations: In the order in which they were held.
-        table: What things cost.
-
-    Raises:
-        StageError: Of stage `save`: they cannot be written.
-    """
-    write_figures(folder, summary, COLUMNS, rows(summary, conversations, table))
 
 
 def rows(

@@ -10,10 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pipeline.errors import StageError
 from pipeline.measure.record import Record
 from pipeline.measure.report import plain
 from pipeline.measure.summary import by_variant
@@ -31,21 +29,14 @@ SHORTEST_NS = 1
 TraceEvent = dict[str, Any]
 
 
-def write(path: Path, header: Mapping[str, Any], records: Sequence[Record]) -> None:
-    """Write the profile to `path`.
-
-    Raises:
-        StageError: Of stage `save`: the file cannot be written.
-    """
+def rendered(header: Mapping[str, Any], records: Sequence[Record]) -> str:
+    """The file."""
     document = {
         "displayTimeUnit": "ms",
         "otherData": plain({"tool": "cascade profile", **header}),
         "traceEvents": events(header, records),
     }
-    try:
-        path.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise StageError("save", f"{path}: the trace cannot be written: {error.strerror}") from None
+    return json.dumps(document, separators=(",", ":")) + "\n"
 
 
 def events(header: Mapping[str, Any], records: Sequence[Record]) -> list[TraceEvent]:

@@ -15,12 +15,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from pipeline.errors import StageError
 from pipeline.measure import waterfall
 from pipeline.measure.stats import in_words
 from pipeline.measure.summary import of
@@ -38,22 +36,6 @@ DRAWN = (
 
 DOTS_PX = 28
 """Height of a strip's dots."""
-
-
-def write(path: Path, page: str) -> Path:
-    """Write a report; gives its path.
-
-    Raises:
-        StageError: Of stage `save`: the file cannot be written.
-    """
-    try:
-        # Half of a surrogate pair, which a model may well write, has no place in UTF-8.
-        path.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
-    except OSError as error:
-        raise StageError(
-            "save", f"{path}: the report cannot be written: {error.strerror}"
-        ) from None
-    return path
 
 
 def render(

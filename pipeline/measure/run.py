@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import csv
 import hashlib
+import io
 import json
 import time
 from abc import ABC, abstractmethod
@@ -21,7 +22,7 @@ from typing import IO, Any, Generic, TypeVar
 
 from rich.console import Console
 
-from pipeline.errors import INTERRUPTED, UNMET, BadInput, CascadeError, StageError
+from pipeline.errors import INTERRUPTED, UNMET, BadInput, StageError
 from pipeline.terminal import progress, show_error, stdout
 from pipeline.trace import VERSION, MarkLine
 
@@ -34,6 +35,9 @@ REPORT, SUMMARY, TURNS = "report.html", "summary.json", "turns.csv"
 
 TRACED = ("started", "machine", "versions", "models", "settings")
 """What the first line of the trace says, of all that is known of a run."""
+
+Files = Mapping[str, Callable[[], str]]
+"""What a run leaves beside its results: what makes the text of each file, by its name."""
 
 T = TypeVar("T")
 
@@ -316,8 +320,8 @@ class Run(ABC, Generic[T]):
         """What `summary.json` holds; `gates` is what became of those that were asked for."""
 
     @abstractmethod
-    def writes(self, summary: Any) -> Iterable[Callable[[], object]]:
-        """Write a part of the results each; raises CascadeError or OSError where that fails."""
+    def files(self, summary: Any) -> Files:
+        """What is left beside the results."""
 
     @abstractmethod
     def show(self, console: Console, summary: Any) -> None:
@@ -387,14 +391,16 @@ class Run(ABC, Generic[T]):
             self._complain(f"{self._failure}; {len(self.results)} {self.noun}")
         summary = self.summarise()
         whole = not self._failure
-        for write in (lambda: journal.end(self.header, self.results), *self.writes(summary)):
+        try:
+            journal.end(self.header, self.results)
+        except StageError as error:
+            self._complain(str(error))
+            whole = False
+        for name, made in self.files(summary).items():
             try:
-                write()
-            except CascadeError as error:
-                self._complain(str(error))
-                whole = False
+                write(self.folder / name, made())
             except OSError as error:
-                self._complain(f"{self.folder}: {error.strerror}; make room")
+                self._complain(f"{self.folder / name}: {error.strerror}; make room")
                 whole = False
         if self._as_json:
             last = {"type": self.form.kind, "folder": str(self.folder), "summary": summary}
@@ -422,25 +428,22 @@ class Run(ABC, Generic[T]):
         show_error(self.console, text)
 
 
-def write_figures(
-    folder: Path,
-    summary: Mapping[str, object],
-    columns: Sequence[str],
-    rows: Iterable[Mapping[str, str]],
-) -> None:
-    """Write `summary.json` and `turns.csv`.
+def write(path: Path, text: str) -> Path:
+    """Write a file that a run leaves; gives its path."""
+    # Half of a surrogate pair, which a model may well write, has no place in UTF-8.
+    path.write_text(text, encoding="utf-8", errors="xmlcharrefreplace", newline="\n")
+    return path
 
-    Raises:
-        StageError: Of stage `save`: they cannot be written.
-    """
-    try:
-        text = json.dumps(summary, indent=2, ensure_ascii=False)
-        (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
-        with (folder / TURNS).open("w", encoding="utf-8", newline="") as file:
-            table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-            table.writeheader()
-            table.writerows(rows)
-    except OSError as error:
-        raise StageError(
-            "save", f"{folder}: the summary cannot be written: {error.strerror}"
-        ) from None
+
+def as_json(summary: Mapping[str, object]) -> str:
+    """The text of `summary.json`."""
+    return json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
+    """The text of `turns.csv`."""
+    file = io.StringIO(newline="")
+    table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return file.getvalue()

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.measure import gates, report, waterfall
+from pipeline.measure import gates, junit, perfetto, report, waterfall
 from pipeline.measure.record import Record
 from pipeline.measure.report import Axis, ms
-from pipeline.measure.summary import ProfileSummary, by_variant
+from pipeline.measure.run import REPORT, SUMMARY, TURNS, Files, as_csv, as_json
+from pipeline.measure.summary import COLUMNS, ProfileSummary, by_variant, row
 from pipeline.trace import PARTS
 
 SECTIONS = (
@@ -28,6 +29,19 @@ SECTIONS = (
 
 WIDE_PX, NARROW_PX, LETTER_PX = 1000, 330, 6.4
 """Widths of the bars in a window and on a phone, and of a letter in them: what fits into a part."""
+
+
+def files(
+    folder: Path, header: Mapping[str, Any], records: Sequence[Record], summary: ProfileSummary
+) -> Files:
+    """What a profile leaves beside its records: tables, a trace, the report, `junit.xml`."""
+    return {
+        SUMMARY: lambda: as_json(summary),
+        TURNS: lambda: as_csv(COLUMNS, map(row, records)),
+        perfetto.NAME: lambda: perfetto.rendered(header, records),
+        REPORT: lambda: rendered(folder, header, records, summary),
+        junit.NAME: lambda: junit.rendered("profile", header, summary, junit.turns(records)),
+    }
 
 
 def rendered(
@@ -95,17 +109,17 @@ def _bars(stats: Mapping[str, Any]) -> dict[str, Any]:
     """Means of the parts, variant under variant, on one axis; None for one without a reply."""
     rows = {name: _means(one) for name, one in stats.items()}
     low, high = 0.0, 1.0
-    for name, row in rows.items():
-        if row:
+    for name, means in rows.items():
+        if means:
             total = stats[name].get("voice_to_voice_ms") or {}
-            ends = (total.get("median"), *(total.get("ci95") or ()), row["total"])
+            ends = (total.get("median"), *(total.get("ci95") or ()), means["total"])
             high = max(high, *(end for end in ends if end is not None))
-            low = min(low, row["total"], row["commit"] - sum(ms for _, ms in row["hidden"]))
+            low = min(low, means["total"], means["commit"] - sum(ms for _, ms in means["hidden"]))
     axis = Axis(low, high)
     ticks = axis.ticks(8)
     for tick in ticks:
         tick["text"] += " ms" if tick["text"] == "0" else ""
-    drawn = {name: row and _bar(row, stats[name], axis) for name, row in rows.items()}
+    drawn = {name: means and _bar(means, stats[name], axis) for name, means in rows.items()}
     return {"rows": drawn, "ticks": ticks}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from pipeline.config import Settings
 from pipeline.conversation.cascade import Cascade
 from pipeline.engines.local import LocalEngines
 from pipeline.errors import BadInput
-from pipeline.measure import corpus, gates, junit, perfetto, summary
+from pipeline.measure import corpus, gates, summary
 from pipeline.measure.conduct import hold
 from pipeline.measure.corpus import Corpus, Item, gather
 from pipeline.measure.cues import Limits, Utterance
@@ -28,9 +28,8 @@ from pipeline.measure.pool import Pool, make_ready
 from pipeline.measure.record import RECORDS, Record
 from pipeline.measure.recording import MemoryTrace
 from pipeline.measure.reference import calibrate
-from pipeline.measure.report import write
-from pipeline.measure.run import REPORT, Made, Run, new_folder, sha256, write_figures
-from pipeline.measure.summary import COLUMNS, ProfileSummary, row
+from pipeline.measure.run import Files, Made, Run, new_folder, sha256
+from pipeline.measure.summary import ProfileSummary
 from pipeline.models.catalogue import Catalogue
 from pipeline.profile import report, terminal
 from pipeline.talk import PATIENCE_S
@@ -357,17 +356,9 @@ class Profile(Run[Record]):
             found["gates"] = judged
         return found
 
-    def writes(self, summary: ProfileSummary) -> Iterable[Callable[[], object]]:
-        """Write the summary, the trace for Perfetto, the report, `junit.xml`."""
-        folder, header, records = self.folder, self.header, self.results
-        return (
-            lambda: write_figures(folder, summary, COLUMNS, map(row, records)),
-            lambda: perfetto.write(folder / perfetto.NAME, header, records),
-            lambda: write(folder / REPORT, report.rendered(folder, header, records, summary)),
-            lambda: (folder / junit.NAME).write_text(
-                junit.rendered("profile", header, summary, junit.turns(records)), "utf-8"
-            ),
-        )
+    def files(self, summary: ProfileSummary) -> Files:
+        """Its tables, the trace for Perfetto, the report, `junit.xml`."""
+        return report.files(self.folder, self.header, self.results, summary)
 
     def show(self, console: Console, summary: ProfileSummary) -> None:
         """Show the summary to a person."""

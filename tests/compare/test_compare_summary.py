@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import statistics
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import comparison_samples as made
 
+from pipeline.compare import summary
 from pipeline.compare.cost import prices
 from pipeline.compare.record import Conversation, simulations, titled
 from pipeline.compare.scoring import tool_ok, turn_ok
-from pipeline.compare.summary import COLUMNS, summarise, write
+from pipeline.compare.summary import COLUMNS, summarise
 from pipeline.measure import summary as profile
 from pipeline.measure.record import Check, Turn
+from pipeline.measure.run import as_csv, as_json
 from pipeline.trace import DIRECT_PARTS, PARTS
 
 STAMPED = f"{made.SIMULATED} [SIMULATED]"
@@ -37,11 +39,6 @@ def compared(*systems: str) -> tuple[Any, list[Conversation]]:
 
 def of(conversations: list[Conversation], path: str) -> list[Conversation]:
     return [one for one in conversations if one.path == path and one.repeat > 0]
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return [*csv.DictReader(file)]
 
 
 def test_the_format_is_a_profiles_with_paths_as_variants() -> None:
@@ -273,11 +270,11 @@ def test_a_path_that_was_never_held() -> None:
     assert len(empty["verdict"]) == 3
 
 
-def test_turns_csv(tmp_path: Path) -> None:
+def test_turns_csv() -> None:
     found, conversations = compared()
-    write(tmp_path, found, conversations, TABLE)
-    assert json.loads((tmp_path / "summary.json").read_text("utf-8")) == found
-    rows = read(tmp_path / "turns.csv")
+    assert json.loads(as_json(found)) == found
+    text = as_csv(COLUMNS, summary.rows(found, conversations, TABLE))
+    rows = [*csv.DictReader(io.StringIO(text))]
     assert (*rows[0],) == COLUMNS
     assert COLUMNS[: len(profile.COLUMNS) - 4][:6] == profile.COLUMNS[:6]
     assert len(rows) == sum(len(one.turns) for one in conversations)

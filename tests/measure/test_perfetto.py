@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import samples
 
-from pipeline.errors import StageError
 from pipeline.measure import perfetto
 from pipeline.measure.record import Record, Span
 from pipeline.trace import PARTS
@@ -38,12 +36,8 @@ def profile() -> tuple[dict[str, Any], list[Record]]:
 
 
 @pytest.fixture(scope="module")
-def document(
-    profile: tuple[dict[str, Any], list[Record]], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
-    path = tmp_path_factory.mktemp("perfetto") / perfetto.NAME
-    perfetto.write(path, *profile)
-    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+def document(profile: tuple[dict[str, Any], list[Record]]) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(perfetto.rendered(*profile))
     return loaded
 
 
@@ -136,11 +130,5 @@ def test_slices_of_a_thread_never_overlap(turns: list[list[Span]], apart: int) -
     check(perfetto.events({}, records))
 
 
-def test_a_profile_of_nothing_is_a_valid_trace(tmp_path: Path) -> None:
-    perfetto.write(tmp_path / "t.json", {"seed": float("nan")}, [])
-    assert json.loads((tmp_path / "t.json").read_text())["traceEvents"] == []
-
-
-def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="the trace cannot be written"):
-        perfetto.write(tmp_path / "none" / "t.json", {}, [])
+def test_a_profile_of_nothing_is_a_valid_trace() -> None:
+    assert json.loads(perfetto.rendered({"seed": float("nan")}, []))["traceEvents"] == []

@@ -28,7 +28,6 @@ from support.report_page import (
 
 from pipeline.compare import report as compare_report
 from pipeline.compare.record import Conversation
-from pipeline.errors import StageError
 from pipeline.measure import report, waterfall
 from pipeline.measure.record import Check, MeasuredCall, Record, Turn
 from pipeline.measure.summary import summarise
@@ -180,11 +179,6 @@ def test_a_recording_that_is_not_there_or_not_the_runs_is_left_out(
     turns = content(text)["turns"]
     assert turns and all((turn["sound"], turn["wav"]) == ("none", "") for turn in turns)
     assert not sounds(text)
-
-
-def test_a_folder_that_cannot_be_written_is_told(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"report\.html: the report cannot be written"):
-        write(kind, tmp_path / "none", **RUN[kind], summarised=False)
 
 
 def test_numbers_that_json_has_no_word_for_become_nothing() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from rich.console import Console
 
 from pipeline.errors import INTERRUPTED, BadInput, StageError
 from pipeline.measure.record import RECORDS, Record
-from pipeline.measure.run import TRACE, Made, Run, new_folder
+from pipeline.measure.run import TRACE, Files, Made, Run, new_folder
 
 HEADER = {"started": "today", "seed": 1}
 
@@ -55,13 +55,13 @@ class Counting(Run[Record]):
     def summarise(self) -> dict[str, Any]:
         return {"turns": len(self.results)}
 
-    def writes(self, summary: Any) -> Iterable[Callable[[], object]]:
-        def write() -> None:
+    def files(self, summary: Any) -> Files:
+        def made() -> str:
             if self.full:
                 raise OSError(28, "No space left on device")
-            (self.folder / "summary.json").write_text(json.dumps(summary))
+            return json.dumps({**summary, "reply": "\ud800"}, ensure_ascii=False)
 
-        return (write,)
+        return {"summary.json": made}
 
     def show(self, console: Console, summary: Any) -> None:
         console.print(f"{summary['turns']} turns")
@@ -82,7 +82,9 @@ async def test_a_run_leaves_all_it_measured(
     run = Counting(tmp_path, 3, None)
     assert await run.run() == 0
     assert kept(tmp_path) == ({**HEADER, "noise": "none", "interrupted": False}, 3)
-    assert json.loads((tmp_path / "summary.json").read_text()) == {"turns": 3}
+    # Half of a surrogate pair has no place in UTF-8.
+    left = json.loads((tmp_path / "summary.json").read_text())
+    assert left == {"turns": 3, "reply": "&#55296;"}
     assert "3/3 turn 2" in run.said.getvalue()
     assert capsys.readouterr().out.splitlines() == ["3 turns", "", str(tmp_path / "report.html")]
 
@@ -103,7 +105,7 @@ async def test_who_stops_it_after_the_last_turn_keeps_all(tmp_path: Path) -> Non
     assert await run.run() == INTERRUPTED
     header, records = kept(tmp_path)
     assert (header["interrupted"], records) == (True, 3)
-    assert json.loads((tmp_path / "summary.json").read_text()) == {"turns": 3}
+    assert json.loads((tmp_path / "summary.json").read_text())["turns"] == 3
     assert f"go on with --resume {tmp_path}" in run.said.getvalue()
 
 
@@ -170,7 +172,7 @@ async def test_a_part_that_cannot_be_written_costs_no_other(tmp_path: Path) -> N
     run.full = True
     assert await run.run() == 1
     assert kept(tmp_path)[1] == 2
-    assert f"{tmp_path}: No space left on device; make room" in run.said.getvalue()
+    assert f"{tmp_path / 'summary.json'}: No space left on device; make room" in run.said.getvalue()
 
 
 async def test_without_anything_to_show_for_it_a_run_has_failed(tmp_path: Path) -> None:

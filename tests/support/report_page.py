@@ -18,10 +18,10 @@ import numpy as np
 from pipeline.compare import cost
 from pipeline.compare import report as compare_report
 from pipeline.compare import summary as compare_summary
-from pipeline.measure import report
 from pipeline.measure import summary as profile_summary
 from pipeline.measure.record import Record
 from pipeline.measure.run import REPORT
+from pipeline.measure.run import write as leave
 from pipeline.profile import report as profile_report
 from support import comparison_samples, samples
 
@@ -74,7 +74,7 @@ def write(
         head |= header or {}
         summary: Any = profile_summary.summarise(head, told)
         page = profile_report.rendered(folder, head, told, summary, **limit)
-        return report.write(folder / REPORT, page)
+        return leave(folder / REPORT, page)
     head, held = comparison_samples.comparison(sound, **options)
     held = [one for one in held if any(keep(turn.record) for turn in one.turns)]
     held = [
@@ -87,9 +87,8 @@ def write(
     ]
     head |= header or {}
     summary = compare_summary.summarise(head, held, cost.prices()) if summarised else {}
-    return report.write(
-        folder / REPORT, compare_report.rendered(folder, head, held, summary, **limit)
-    )
+    page = compare_report.rendered(folder, head, held, summary, **limit)
+    return leave(folder / REPORT, page)
 
 
 def recorded(kind: str, **options: Any) -> list[Record]:
