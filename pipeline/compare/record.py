@@ -27,11 +27,21 @@ from pipeline.measure.run import Form
 from pipeline.speech_to_speech.brief import SCRIPTED, STAMP
 from pipeline.speech_to_speech.specs import shown
 
-ASKED = (
-    *("sources", "say", "paths", "repeat", "seed", "speaker", "listen_s", "patience_s"),
-    *("expect", "together", "conditions"),
-)
-"""Options of a run that it is resumed with."""
+ASKED = {
+    "sources": "what is said",
+    "say": "--say",
+    "paths": "--path",
+    "repeat": "--repeat",
+    "seed": "--seed",
+    "speaker": "--speaker",
+    "listen_s": "--reply-seconds",
+    "patience_s": "--timeout",
+    "expect": "",
+    "together": "--together",
+    "conditions": "--condition",
+}
+"""Options of a run that it is resumed with, each as a user gives it; empty: it may be another then.
+"""
 
 ALIKE = ("variants", "scenarios", "models", "settings")
 """What in the header must not have changed since: else two runs would be taken for one."""
@@ -228,7 +238,7 @@ def resumed(folder: Path, paths: Sequence[str]) -> Earlier:
     """
     header, conversations = CONVERSATIONS.read(folder / CONVERSATIONS.name)
     asked = header.get("asked")
-    if not isinstance(asked, dict) or not set(ASKED) <= asked.keys():
+    if not isinstance(asked, dict) or not ASKED.keys() <= asked.keys():
         raise BadInput(f"--resume {folder}: does not tell what was asked; begin a new run")
     given = {name: asked[name] for name in ASKED}
     given["say"] = Path(given["say"]) if given["say"] else None

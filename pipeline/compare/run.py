@@ -32,6 +32,7 @@ from pipeline.compare import (
 )
 from pipeline.compare.conditions import Disturbance
 from pipeline.compare.record import (
+    ASKED,
     CONVERSATIONS,
     Conversation,
     Earlier,
@@ -70,20 +71,6 @@ from pipeline.turns.speech_end import end_of_speech
 
 FAINTEST = 1e-6
 """Power that a scenario's sound is taken to have at least, be it nothing but silence: -60 dBFS."""
-
-FIXED = {
-    "sources": "what is said",
-    "say": "--say",
-    "paths": "--path",
-    "repeat": "--repeat",
-    "seed": "--seed",
-    "together": "--together",
-    "speaker": "--speaker",
-    "conditions": "--condition",
-    "listen_s": "--reply-seconds",
-    "patience_s": "--timeout",
-}
-"""What a run that is gone on with keeps as it was, as a user gives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +184,8 @@ def _check_resumed(options: CompareOptions, asked: Mapping[str, Any]) -> None:
     if options.out is not None:
         raise BadInput(f"--out: the results go on in {options.resume}; leave it out with --resume")
     usual = CompareOptions()
-    for name, flag in FIXED.items():
-        if getattr(options, name) not in (asked[name], getattr(usual, name)):
+    for name, flag in ASKED.items():
+        if flag and getattr(options, name) not in (asked[name], getattr(usual, name)):
             raise BadInput(
                 f"--resume {options.resume}: {flag} was not as now when the run began, and stays "
                 "as it was; leave it out, or begin a new run"
