@@ -245,22 +245,19 @@ def read_lines(path: Path) -> list[str]:
     return kept
 
 
-def say(
-    lines: Sequence[str], voice: Found, settings: TtsSettings, folder: Path | None = None
-) -> list[Item]:
+def say(lines: Sequence[str], voice: Found, settings: TtsSettings) -> list[Item]:
     """Speak lines with a Piper voice, or take what was spoken before.
 
     Args:
         lines: A sentence or two each.
         voice: Who speaks.
         settings: How: at which speed.
-        folder: Where spoken lines are kept; None takes the user's cache.
 
     Raises:
         BadInput: The voice cannot be loaded, or a line has no sound in it.
         StageError: The voice failed, or the disk does not take the sound.
     """
-    folder = _shelf(folder)
+    folder = _shelf()
     who = _fingerprint(voice.path)
     piper: Piper | None = None
     items = []
@@ -279,7 +276,7 @@ def say(
     return items
 
 
-def at_level(path: Path, level_db: float, folder: Path | None = None) -> Path:
+def at_level(path: Path, level_db: float) -> Path:
     """A recording made louder or softer by so many dB; kept as spoken lines are.
 
     Raises:
@@ -290,7 +287,7 @@ def at_level(path: Path, level_db: float, folder: Path | None = None) -> Path:
         return path
     sound, rate = _sound(path)
     digest = hashlib.sha256(sound.tobytes()).hexdigest()[:16]
-    made = _shelf(folder) / f"{path.stem}_{level_db:+g}dB_{digest}.flac"
+    made = _shelf() / f"{path.stem}_{level_db:+g}dB_{digest}.flac"
     if not made.is_file():
         scaled = np.rint(sound * 10 ** (level_db / 20))
         peak = float(np.abs(scaled).max(initial=0))
@@ -302,13 +299,13 @@ def at_level(path: Path, level_db: float, folder: Path | None = None) -> Path:
     return made
 
 
-def silence(seconds: float, folder: Path | None = None) -> Path:
+def silence(seconds: float) -> Path:
     """A recording of nothing, kept as spoken lines are.
 
     Raises:
         StageError: The disk does not take it.
     """
-    made = _shelf(folder) / f"silence_{seconds:g}s.flac"
+    made = _shelf() / f"silence_{seconds:g}s.flac"
     if not made.is_file():
         _keep(made, np.zeros(round(seconds * RATE), np.int16), RATE)
     return made
@@ -316,12 +313,12 @@ def silence(seconds: float, folder: Path | None = None) -> Path:
 
 def is_own(recording: Path) -> bool:
     """Whether a recording is the user's own: none that was made here."""
-    return recording.parent != _shelf(None)
+    return recording.parent != _shelf()
 
 
-def _shelf(folder: Path | None) -> Path:
-    """Where sound is kept that was made here; None: in the user's cache."""
-    return folder or platformdirs.user_cache_path("cascade", appauthor=False) / "say"
+def _shelf() -> Path:
+    """Where sound is kept that was made here: in the user's cache."""
+    return platformdirs.user_cache_path("cascade", appauthor=False) / "say"
 
 
 def keep(items: Iterable[Item], folder: Path) -> Path:
