@@ -121,14 +121,12 @@ class Tables:
 
     Attributes:
         summary: Without gates.
-        rows: Of `turns.csv`.
         files: What was left, of the summary with gates.
         known: The figures that a gate can be about.
         of_files: What becomes of gates of single files; None: the run does not keep them.
     """
 
     summary: Mapping[str, Any]
-    rows: Sequence[Mapping[str, str]]
     files: Callable[[Any], Files]
     known: Mapping[str, gates.Figure]
     of_files: Sequence[gates.Judged] | None = None
@@ -205,7 +203,9 @@ def verified(folder: Path) -> Findings:
     elif (folder / RECORDS.name).is_file():
         header, records = RECORDS.read(folder / RECORDS.name)
         whole = _check_wavs(folder, RECORDS.name, map(_record, records), found)
-        _check_tables(folder, header, _profiled(folder, header, records), whole, found)
+        made = profile_summary.summarise(header, records)
+        tables = Tables(made, partial(profile_report.files, folder, header, records), gates.TURNS)
+        _check_tables(folder, header, tables, whole, found)
     else:
         raise BadInput(
             f"{folder}: holds no run: neither {CONVERSATIONS.name} of `compare` nor {RECORDS.name} "
@@ -297,20 +297,9 @@ def _compared(folder: Path, header: Mapping[str, Any], held: Sequence[Conversati
     of_files = compare_summary.judged_files(header, held, table, _unjudged(header))
     return Tables(
         made,
-        [*compare_summary.rows(made, held, table)],
         lambda summary: compare_report.files(folder, header, held, summary, table),
         COMPARED,
         of_files if "file_gates" in header else None,
-    )
-
-
-def _profiled(folder: Path, header: Mapping[str, Any], records: Sequence[Record]) -> Tables:
-    made = profile_summary.summarise(header, records)
-    return Tables(
-        made,
-        [*map(profile_summary.row, records)],
-        lambda summary: profile_report.files(folder, header, records, summary),
-        gates.TURNS,
     )
 
 
@@ -340,20 +329,21 @@ def _check_tables(
             now["gates"] = judged
         plain = json.loads(json.dumps(now))
         found.differences += _apart(SUMMARY, stored, plain, priced=priced)
+    files = tables.files(now)
     if (rows := _table(folder / TURNS, _rows, header, found)) is not None:
-        for then, row in zip(rows, tables.rows, strict=False):
+        again = _rows(files[TURNS]())
+        for then, row in zip(rows, again, strict=False):
             where = f"{row.get('variant')}, {row.get('file')}, repeat {row.get('repeat')}"
-            again = {column: row.get(column, "") for column in then}
-            found.differences += _apart(TURNS, then, again, where, priced=priced)
-        if len(rows) != len(tables.rows):
-            found.differences.append(Difference(TURNS, "", "rows", len(rows), len(tables.rows)))
+            same = {column: row.get(column, "") for column in then}
+            found.differences += _apart(TURNS, then, same, where, priced=priced)
+        if len(rows) != len(again):
+            found.differences.append(Difference(TURNS, "", "rows", len(rows), len(again)))
     pages = " and ".join(PAGES)
     if not (whole and priced) or made_by != ours:
         found.notes.append(f"{pages} of another Cascade are not compared: they are made otherwise")
     elif not isinstance(stored, dict):
         found.notes.append(f"{pages} are not compared: {SUMMARY} is needed for what was expected")
     else:
-        files = tables.files(now)
         for name in PAGES:
             if (page := _table(folder / name, str, header, found)) is not None:
                 found.differences += _pages_apart(name, page, files[name]())
