@@ -67,13 +67,12 @@ def files(
     table: Prices,
 ) -> Files:
     """What a comparison leaves beside its conversations: tables, the report, `junit.xml`."""
-    rows, cases = summaries.rows, summaries.cases
     return {
         SUMMARY: lambda: as_json(summary),
-        TURNS: lambda: as_csv(summaries.COLUMNS, rows(summary, conversations, table)),
+        TURNS: lambda: as_csv(summaries.COLUMNS, summaries.rows(summary, conversations, table)),
         REPORT: lambda: rendered(folder, header, conversations, summary),
         junit.NAME: lambda: junit.rendered(
-            "compare", header, summary, cases(header, conversations)
+            "compare", header, summary, summaries.cases(header, conversations)
         ),
     }
 
