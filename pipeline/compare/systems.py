@@ -35,7 +35,6 @@ from pipeline.measure.recording import MemoryTrace
 from pipeline.measure.reference import Behaviour, ReferenceSession
 from pipeline.measure.run import Made
 from pipeline.serve import script
-from pipeline.serve import script
 from pipeline.serve.script import MODEL_SEPARATOR, Script, ScriptedCall, ScriptedTurn
 from pipeline.serve.simulated import check_protocol, serving
 from pipeline.session import Session

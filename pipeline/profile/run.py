@@ -167,8 +167,6 @@ async def measure_turn(
     engines: LocalEngines,
     wav: Path,
     bounds: Bounds,
-    *,
-    tape: MemoryTrace | None = None,
 ) -> tuple[Record, list[MarkLine]]:
     """Play a recording into a fresh session and measure the reply; call `make_ready` before.
 
@@ -178,7 +176,6 @@ async def measure_turn(
         engines: Loaded and warm.
         wav: Stereo WAV to write.
         bounds: When it is over.
-        tape: Takes the marks; None: a new one.
 
     Returns:
         The record, without the names of variant, file and so on; and all lines of the trace.
@@ -187,7 +184,7 @@ async def measure_turn(
         Unwritten: The WAV cannot be written.
         BadInput: The recording cannot be read any more.
     """
-    tape = tape or MemoryTrace()
+    tape = MemoryTrace()
     said = Utterance(
         item.text,
         item.path,
