@@ -66,6 +66,13 @@ REST_S = 5.0
 after it is asked to (PulseAudio), which is when the user's voice begins a turn, or a reply without
 one; a card that slept as well has the length of what the user says to wake up."""
 
+RESTING_HOST = "ALSA"
+WAKES_S = 0.5
+"""Only here a loudspeaker rests, with any sound server behind it, and only if it played steadily so
+soon after its first start (s; PulseAudio takes 0.12 s): a reply would begin without its first words
+where waking takes longer than the user speaks. Elsewhere a stream plays on: Core Audio may take
+seconds to abort one (PortAudio's issue 367), and WASAPI half a second to start one again."""
+
 CLOSE_S = 2.0
 """How long a device may take to close before it is left behind."""
 
@@ -313,18 +320,22 @@ class Speaker(_Stream):
         self.underflows = 0
         self._playout = playout
         self._taken = 0
+        self._wakes_soon = False
         # Since when all is quiet (s; None: it is not), and whether it is to rest, and does.
         self._quiet_from: float | None = None
         self._rests = self._stopped = False
 
     async def _settle(self) -> None:
         enough = (self._latency_s + STEADY_S) * self.rate
+        begun = time.monotonic()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._steady_s):
                 while self._taken < enough and not self._ended:
                     await asyncio.sleep(self.block_s)
         if self._ended:
             self._look()
+        took_s = time.monotonic() - begun
+        self._wakes_soon = self.device.host == RESTING_HOST and took_s < WAKES_S
 
     async def watch(self) -> NoReturn:
         """Wait for ever, and raise when the device is gone. To be run beside the conversation.
@@ -339,11 +350,13 @@ class Speaker(_Stream):
     def rest(self, quiet: bool) -> None:
         """Rest when all is quiet for long, until it is not; to be called again and again.
 
+        A loudspeaker that may not wake in time never rests (see `WAKES_S`).
+
         Args:
             quiet: Nobody speaks, thinks or is about to.
         """
         now = time.monotonic()
-        if not quiet:
+        if not quiet or not self._wakes_soon:
             self._quiet_from = None
         elif self._quiet_from is None:
             self._quiet_from = now

@@ -274,6 +274,23 @@ async def test_a_loudspeaker_rests_when_all_is_quiet_for_long(install: Install) 
     assert stream.log[-1] == "close"
 
 
+@pytest.mark.parametrize(
+    ("host", "wakes_s", "rests"),
+    [("ALSA", 60.0, True), ("ALSA", 0.0, False), ("Core Audio", 60.0, False)],
+)
+async def test_a_loudspeaker_that_may_wake_late_plays_on(
+    install: Install, monkeypatch: pytest.MonkeyPatch, host: str, wakes_s: float, rests: bool
+) -> None:
+    monkeypatch.setattr(devices, "WAKES_S", wakes_s)
+    monkeypatch.setattr(devices, "REST_S", 0.0)
+    fake = install(FakePortAudio(*LAPTOP))
+    loudspeaker = replace(LOUDSPEAKER, host=host)
+    async with Speaker(Playout(48000), loudspeaker, steady_s=0.01) as speaker:
+        speaker.rest(quiet=True)
+        done()
+        assert fake.streams[0].log == ["start", *["abort"] * rests]
+
+
 @pytest.mark.parametrize("hangs", [False, True])
 async def test_a_loudspeaker_that_does_not_get_up_is_gone(install: Install, hangs: bool) -> None:
     fake = install(FakePortAudio(*LAPTOP))

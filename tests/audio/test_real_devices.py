@@ -69,7 +69,7 @@ SPEAK = """
         playout = Playout(device.rate)
         tone = (12000 * np.sin(2 * np.pi * 440 * np.arange(22050) / 22050)).astype(np.int16)
         stops, firsts = [], []
-        devices.REST_S = 0.2
+        devices.REST_S, devices.WAKES_S = 0.2, 60.0
         async with Speaker(playout, device) as speaker:
             for _ in range(100 if %s else 0):
                 speaker.rest(quiet=True)

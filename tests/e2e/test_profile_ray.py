@@ -254,7 +254,8 @@ async def test_the_command_measures_on_the_nodes_until_it_is_interrupted(
     assert {one["variant"] for one in records} == modes
     assert len(records) < 2 * 51
     for one in records:
-        assert one["status"] == "ok"
+        # What a busy machine did to a turn's sound is told, and is no failure of the nodes.
+        assert one["status"] == "ok" or "the machine was too busy" in one["reason"], one
         assert (out / one["wav"]).read_bytes()[:4] == b"RIFF"
     assert (out / "report.html").exists()
     # The nodes are free again.
