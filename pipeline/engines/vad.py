@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import deque
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,7 +39,7 @@ _CONTEXT = 64  # samples from before the window that Silero wants in front of it
 # Windows that Silero hears again when the gate opens, for its state to settle. At ordinary
 # levels 4 are as good as 8; of speech at -50 dBFS, 8 halve the difference that is left.
 _REPLAY = 8
-_FRAME = 160  # 10 ms, the shortest that webrtcvad takes: three or four end in each window
+_FRAME_BYTES = 320  # 10 ms, the shortest that webrtcvad takes: three or four end in each window
 _MODEL = "silero_vad_v6.onnx"
 # Voices in whole recordings reach -10 dB; what is louder clips, and tells no level: whoever shouted
 # once, or turned the microphone down, is heard again in an ordinary voice.
@@ -102,7 +103,8 @@ class VoiceDetector:
         """Forget everything heard; the next sample is number 0."""
         self._gate = _Gate()
         self._pending: Samples = np.zeros(0, np.int16)
-        self._recent = np.zeros(_CONTEXT + (_REPLAY + 1) * WINDOW, np.float32)
+        # The last windows: those that are heard again, and what comes before them.
+        self._recent = deque([np.zeros(WINDOW, np.int16)] * (_REPLAY + 2), _REPLAY + 2)
         self._position = 0
         self._open_until = 0
         self._open = False
@@ -111,7 +113,7 @@ class VoiceDetector:
         """Run Silero once, so that the first window is as fast as the others."""
         # With the gate closed its state is free: it is reset when the gate opens.
         if not self._open:
-            self._silero.probability(self._recent[: _CONTEXT + WINDOW])
+            self._silero.probability(np.zeros(_CONTEXT + WINDOW, np.float32))
 
     def push(self, samples: Samples) -> list[Voice]:
         """Take more audio; return the verdicts on the windows it completes.
@@ -126,7 +128,7 @@ class VoiceDetector:
             raise ValueError(
                 f"samples are {samples.dtype} of shape {samples.shape}, not int16 of shape (n,)"
             )
-        pending = np.concatenate((self._pending, samples))
+        pending = np.concatenate((self._pending, samples)) if len(self._pending) else samples
         whole = len(pending) - len(pending) % WINDOW
         self._pending = pending[whole:].copy()
         return [self._verdict(pending[i : i + WINDOW]) for i in range(0, whole, WINDOW)]
@@ -134,29 +136,35 @@ class VoiceDetector:
     def _verdict(self, window: Samples) -> Voice:
         start, end = self._position, self._position + WINDOW
         self._position = end
-        audio = window.astype(np.float32) / np.float32(32768)
-        level = _level_db(audio)
-        self._recent = np.concatenate((self._recent[WINDOW:], audio))
+        self._recent.append(window)
         if self._gate.voiced(window):
             self._open_until = end + GATE_HOLD_MS * RATE // 1000
         was_open, self._open = self._open, end <= self._open_until
-        if not self._open:
-            return Voice(0.0, start, end, level)
-        if not was_open:
-            self._rouse(self._recent[:-WINDOW])
-        heard = self._silero.probability(self._recent[-_CONTEXT - WINDOW :])
-        return Voice(heard, start, end, level)
+        heard = 0.0
+        if self._open:
+            if not was_open:
+                self._rouse()
+            heard = self._hear(self._recent[-2], window)
+        return Voice(heard, start, end, _level_db(window))
 
-    def _rouse(self, audio: npt.NDArray[np.float32]) -> None:
-        """Let Silero hear `audio` (context, then whole windows) as if it had never slept."""
+    def _rouse(self) -> None:
+        """Let Silero hear what was heard last, but the newest, as if it had never slept."""
         self._silero.reset()
-        for i in range(0, len(audio) - _CONTEXT, WINDOW):
-            self._silero.probability(audio[i : i + _CONTEXT + WINDOW])
+        before, *windows, _ = self._recent
+        for window in windows:
+            self._hear(before, window)
+            before = window
+
+    def _hear(self, before: Samples, window: Samples) -> float:
+        audio = np.concatenate((before[-_CONTEXT:], window)).astype(np.float32)
+        return self._silero.probability(audio / np.float32(32768))
 
 
-def _level_db(audio: npt.NDArray[np.float32]) -> float:
-    """RMS (dB re full scale, which is ±1), of silence -100: one step of 16 bits is -90."""
-    return min(_LOUDEST_DB, 10 * math.log10(float(audio @ audio) / len(audio) + 1e-10))
+def _level_db(window: Samples) -> float:
+    """RMS (dB re full scale), of silence -100: one step of 16 bits is -90."""
+    audio = window.astype(np.float32)
+    power = float(audio @ audio) / (len(audio) * 32768**2)
+    return min(_LOUDEST_DB, 10 * math.log10(power + 1e-10))
 
 
 class _Gate:
@@ -164,18 +172,17 @@ class _Gate:
 
     def __init__(self) -> None:
         self._vad = webrtcvad.Vad(GATE_MODE)
-        self._rest: Samples = np.zeros(0, np.int16)
+        self._rest = b""
 
     def voiced(self, window: Samples) -> bool:
         """Whether any of the frames that end in this window is voice."""
-        audio = np.concatenate((self._rest, window))
-        frames = len(audio) // _FRAME
-        self._rest = audio[frames * _FRAME :]
-        data = audio[: frames * _FRAME].tobytes()
-        size = 2 * _FRAME
-        pieces = (data[i * size : (i + 1) * size] for i in range(frames))
-        verdicts = [self._vad.is_speech(piece, RATE) for piece in pieces]  # it learns from each
-        return any(verdicts)
+        data = self._rest + window.tobytes()
+        whole = len(data) - len(data) % _FRAME_BYTES
+        self._rest = data[whole:]
+        voiced = False
+        for i in range(0, whole, _FRAME_BYTES):  # it learns from each
+            voiced |= self._vad.is_speech(data[i : i + _FRAME_BYTES], RATE)
+        return voiced
 
 
 class _Silero:
