@@ -51,7 +51,7 @@ COMFORT_NS = 500_000_000
 """With this much of a reply still to be heard nobody waits for the stages that make the rest."""
 
 
-REPORT_S = 0.05
+REPORT_S = 0.1
 """How often it is told what is heard of a reply (s). Each time wakes the loop, which takes 0.15 ms,
 and nobody has a use for every block of the device (10 ms)."""
 

@@ -46,7 +46,7 @@ class Session(Protocol):
     async def heard(self, reply_id: str, samples: int) -> None:
         """Say how much of a reply has been played (samples at the rate of its frames).
 
-        Drivers report it every 50 ms or so while a reply plays: it paces what is made ahead, and
+        Drivers report it every 100 ms or so while a reply plays: it paces what is made ahead, and
         after an interruption decides what the history keeps.
         """
         ...

@@ -128,7 +128,9 @@ def _find(kind: DeviceKind, wanted: str, sounddevice: Any) -> Device:
     most = sounddevice.query_devices(device.index)[f"max_{kind}_channels"]
     check = getattr(sounddevice, f"check_{kind}_settings")
     refused: Exception | None = None
-    for rate in dict.fromkeys((device.rate, *RATES)):
+    # Of what takes any rate, as sound servers do, PortAudio calls 44100 its own; they run at 48000.
+    rates = RATES if device.host == "ALSA" else (device.rate, *RATES)
+    for rate in dict.fromkeys((*rates, device.rate)):
         for channels in sorted({1, min(2, most), most}):
             try:
                 check(device=device.index, channels=channels, dtype="int16", samplerate=rate)

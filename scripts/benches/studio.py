@@ -8,6 +8,7 @@ server is the tests' (`tests` is on the path: see `scripts/bench`).
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -276,6 +277,14 @@ class Talk(Program):
     def trace(self) -> list[dict[str, Any]]:
         """The lines of the trace so far, without the first."""
         return self._trace.read()[1:]
+
+    def loop_ms(self) -> tuple[float, float, float]:
+        """CPU time of the event loop's thread so far: all, the voice detector's, waiting (ms)."""
+        path = self.folder / "loop"
+        if not path.exists():  # an older build's
+            return math.nan, math.nan, math.nan
+        loop, voice, waiting = np.fromfile(path, np.int64) / 1e6
+        return float(loop), float(voice), float(waiting)
 
     def said(self) -> list[dict[str, Any]]:
         """The conversation that it saved; only after its end."""

@@ -25,8 +25,10 @@ from pipeline.audio.line import Ends
 from pipeline.audio.playout import Playout
 from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.config import AudioSettings
+from pipeline.engines.vad import VoiceDetector
 from pipeline.errors import StageError
 from pipeline.events import Frame
+from pipeline.turns.listener import Hearing
 
 MICROPHONE = Device(0, "Mic", "ALSA", "input", 48000, 1, True)
 LOUDSPEAKER = Device(0, "Loud", "ALSA", "output", 48000, 1, True)
@@ -90,12 +92,15 @@ async def test_frames_know_when_they_were_captured(
         after = time.monotonic_ns()
         fake.streams[0].callback(block, 960, times(100.0, adc_s), flags())
         first, second = await take(microphone, 2)
-    assert before - ago_s * NS_PER_S - 1000 <= first.t_ns <= after - ago_s * NS_PER_S + 1000
-    assert (first.offset, second.offset, first.rate) == (0, 960, 48000)
-    np.testing.assert_array_equal(first.samples, block[:, 0])
-    assert not np.shares_memory(first.samples, block)
+    # Of the first block only the last millisecond is heard.
+    began_ns = first.t_ns - 19 * NS_PER_MS
+    assert before - ago_s * NS_PER_S - 1000 <= began_ns <= after - ago_s * NS_PER_S + 1000
+    assert (first.offset, second.offset, first.rate) == (0, 48, 48000)
+    np.testing.assert_array_equal(first.samples, block[-48:, 0])
+    np.testing.assert_array_equal(second.samples, block[:, 0])
+    assert not np.shares_memory(second.samples, block)
     assert fake.streams[0].log == ["start", "abort", "close"]
-    assert fake.streams[0].settings["blocksize"] == 960
+    assert fake.streams[0].settings["blocksize"] == 1536
     assert fake.streams[0].settings["latency"] == 0.02
 
 
@@ -127,7 +132,7 @@ async def test_sound_that_a_sleeping_machine_lost_counts(monkeypatch: pytest.Mon
         microphone._callback(np.zeros((960, 1), np.int16), 960, times(100.0, 99.97), flags())
     monkeypatch.undo()
     first, late, lost = _waiting(microphone)
-    assert (first.offset, late.offset) == (0, 960)
+    assert (first.offset, late.offset) == (0, 48)
     assert lost.offset == pytest.approx((3600 - 10) * 48000, abs=48000)
     assert lost.t_ns - late.t_ns == (lost.offset - late.offset) * NS_PER_S // 48000
 
@@ -153,10 +158,11 @@ async def test_a_voice_on_one_of_many_channels_is_heard(
             block[:, 5] = voice[start : start + 960]
             fake.streams[0].callback(block, 960, times(1, 1), flags())
             heard += await take(microphone, 1)
+    skipped = 960 - len(heard[0].samples)
     first = next(i for i, frame in enumerate(heard) if np.abs(frame.samples).max() > 1000)
     # What comes is not waited for: the voice is known once it has risen from the quiet.
     for frame in heard[first + 25 :]:
-        at = frame.offset
+        at = frame.offset + skipped
         np.testing.assert_array_equal(frame.samples, voice[at : at + 960])
     assert first * 960 < np.argmax(np.abs(voice) > 1000) + 48000 // 4
     [line] = caplog.messages
@@ -171,7 +177,21 @@ async def test_a_reader_that_stalls_loses_the_oldest(install: Install) -> None:
             fake.streams[0].callback(block, 960, times(1, 1), flags())
         frames = await take(microphone, MOST_FRAMES)
     assert [int(frame.samples[0]) for frame in frames] == list(range(7, MOST_FRAMES + 7))
-    assert frames[0].offset == 7 * 960
+    assert frames[0].offset == 48 + 6 * 960
+
+
+@pytest.mark.parametrize("rate", [48000, 32000, 16000])
+async def test_a_window_of_the_voice_detector_ends_with_each_frame(
+    install: Install, rate: int
+) -> None:
+    fake = install(FakePortAudio(*LAPTOP))
+    hearing = Hearing(VoiceDetector(), 1.0)
+    async with Microphone(replace(MICROPHONE, rate=rate)) as microphone:
+        n = fake.streams[0].settings["blocksize"]
+        for _ in range(9):
+            fake.streams[0].callback(np.zeros((n, 1), np.int16), n, times(1, 1), flags())
+        windows = [len(hearing.push(frame)) for frame in await take(microphone, 9)]
+    assert windows == [0, *[1] * 8]
 
 
 async def test_quiet_frames_wait_for_one_another_where_nobody_is_in_a_hurry(
@@ -207,9 +227,9 @@ async def test_frames_that_waited_come_as_one(install: Install) -> None:
             block = np.full((960, 1), i, np.int16)
             fake.streams[0].callback(block, 960, times(1, 1), flags())
         before, after = await take(microphone, 2)
-    assert (before.offset, len(before.samples)) == (0, 2 * 960)
-    assert before.samples[[0, 960]].tolist() == [0, 1]
-    assert (after.offset, len(after.samples)) == (3 * 960, (QUIET_FRAMES - 1) * 960)
+    assert (before.offset, len(before.samples)) == (0, 48 + 960)
+    assert before.samples[[0, 48]].tolist() == [0, 1]
+    assert (after.offset, len(after.samples)) == (48 + 2 * 960, (QUIET_FRAMES - 1) * 960)
 
 
 def test_devices_take_their_time_while_nobody_waits_for_them(
@@ -437,8 +457,8 @@ async def test_the_meter_gives_ten_levels_a_second(install: Install) -> None:
         while not fake.streams:
             await asyncio.sleep(0)
         for i in range(30):
-            block = np.full((960, 1), 16384 if i >= 10 else 0, np.int16)
-            fake.streams[0].callback(block, 960, times(1, 1), flags())
+            block = np.full((1536, 1), 16384 if i >= 6 else 0, np.int16)
+            fake.streams[0].callback(block, 1536, times(1, 1), flags())
 
     playing = asyncio.create_task(play())
     async for one in meter(MICROPHONE, 0.5):

@@ -101,6 +101,15 @@ def test_takes_what_a_device_accepts(
     assert (device.rate, device.channels) == (rate, channels)
 
 
+@pytest.mark.parametrize(("host", "rate"), [("ALSA", 48000), ("Core Audio", 44100)])
+def test_what_alsa_converts_for_is_opened_at_the_rate_of_sound_servers(
+    install: Install, host: str, rate: int
+) -> None:
+    own = {"name": "default", "max_input_channels": 1, "default_samplerate": 44100.0}
+    install(FakePortAudio(own, hosts=(host,)))
+    assert find_device("input").rate == rate
+
+
 def test_says_why_a_device_does_not_open(install: Install) -> None:
     fake = install(FakePortAudio(*LAPTOP))
     fake.accepts = lambda rate, channels: False
