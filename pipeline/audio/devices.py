@@ -36,10 +36,11 @@ SPEAKER_BLOCK_S = 0.010
 MOST_FRAMES = 62
 """Frames (2 s) that may wait for a reader; older ones are dropped."""
 
-QUIET_FRAMES = 6
+QUIET_FRAMES, REPLY_FRAMES = 6, 3
 HUSH_FRAMES = 31
-"""So many frames (200 ms) wait for one another where nobody is in a hurry, and after so many (1 s)
-in which all was soft (see `_is_soft`)."""
+"""So many soft frames (`_is_soft`) wait for one another, 200 ms where nobody is in a hurry and 100
+while a reply is heard, once so many (1 s) have come. One that is louder brings at once those before
+it, so that a voice over the reply is heard as soon as else."""
 
 OLDEST_S = 0.25
 FURTHEST_S = 1.0
@@ -182,8 +183,7 @@ class Microphone(_Stream):
     missing, and their offsets where it is more than `LOST_S`.
 
     Attributes:
-        patient: Nobody speaks, or is about to: in a hush frames come by `QUIET_FRAMES` in one,
-            until one of them is louder (`_is_soft`).
+        together: So many frames come in one in a hush, until one of them is louder.
 
     Args:
         device: From `find_device("input", …)`.
@@ -206,7 +206,7 @@ class Microphone(_Stream):
         close_s: float = CLOSE_S,
     ) -> None:
         super().__init__(device, latency_ms, silent_s, close_s)
-        self.patient = False
+        self.together = 1
         self._mix = Mix(f"microphone {device.name}", device.rate, device.channels)
         self._hushed = 0
         self._captured = 0
@@ -217,7 +217,7 @@ class Microphone(_Stream):
     async def frames(self) -> AsyncIterator[Frame]:
         """What it hears: frames at the device's rate, each with the time of its capture.
 
-        In a hush they come by up to `QUIET_FRAMES` in one (see `patient`).
+        In a hush they come by several in one (see `together`).
 
         Raises:
             StageError: Of stage `audio`, fatal: the device is gone.
@@ -227,7 +227,7 @@ class Microphone(_Stream):
         try:
             while True:
                 while self._blocks:
-                    yield self._next(QUIET_FRAMES if self.patient else 1)
+                    yield self._next(self.together)
                 await self._arrived.wait()
                 self._arrived.clear()
                 self._look()
@@ -284,8 +284,7 @@ class Microphone(_Stream):
         self._blocks.append((block, self._captured, t_ns))
         self._captured += n
         self._hushed = self._hushed + 1 if _is_soft(block) else 0
-        waits = self.patient and self._hushed > HUSH_FRAMES
-        if not waits or len(self._blocks) >= QUIET_FRAMES:
+        if self._hushed <= HUSH_FRAMES or len(self._blocks) >= self.together:
             self._wake()
 
     def _finish(self) -> None:

@@ -243,10 +243,12 @@ class Ends:
             quiet: Nobody speaks, thinks or is about to.
             turns: How many turns have begun so far.
         """
+        playing = self._sound.pending_ns > 0
         # Who is asked may answer before all of the question was played.
-        idle = quiet and not self._sound.pending_ns
+        idle = quiet and not playing
         if isinstance(self._source, devices.Microphone):
-            self._source.patient = idle
+            hushed = devices.QUIET_FRAMES if idle else devices.REPLY_FRAMES if playing else 1
+            self._source.together = hushed
         if self._speaker is not None:
             self._speaker.rest(idle)
         card = self.card

@@ -14,6 +14,7 @@ from pipeline.audio.devices import (
     HUSH_FRAMES,
     MOST_FRAMES,
     QUIET_FRAMES,
+    REPLY_FRAMES,
     Device,
     Microphone,
     Speaker,
@@ -209,18 +210,18 @@ async def test_quiet_frames_wait_for_one_another_where_nobody_is_in_a_hurry(
             microphone._callback(block, 960, times(1, 1), flags())
         return list(wakes)
 
-    microphone.patient = True
+    microphone.together = QUIET_FRAMES
     assert len(hear(*[quiet] * HUSH_FRAMES)) == HUSH_FRAMES
     assert hear(*[quiet] * QUIET_FRAMES) == [QUIET_FRAMES]
     assert hear(quiet, -3 * quiet, -loud, quiet) == [3, 4]
-    microphone.patient = False
+    microphone.together = 1
     assert len(hear(*[quiet] * (HUSH_FRAMES + 9))) == HUSH_FRAMES + 9
 
 
 async def test_frames_that_waited_come_as_one(install: Install) -> None:
     fake = install(FakePortAudio(*LAPTOP))
     async with Microphone(MICROPHONE) as microphone:
-        microphone.patient = True
+        microphone.together = QUIET_FRAMES
         for i in range(QUIET_FRAMES + 1):
             if i == 2:
                 microphone._captured += 960  # lost
@@ -243,11 +244,11 @@ def test_devices_take_their_time_while_nobody_waits_for_them(
     monkeypatch.setattr(speaker, "rest", told.append)
     for quiet in (True, False):
         assert ends.go_on(quiet, 0)
-        assert microphone.patient == quiet
+        assert microphone.together == (QUIET_FRAMES if quiet else 1)
     # A question may still be heard while its answer is waited for.
     playout.write("a", np.zeros(480, np.int16), 48000)
     assert ends.go_on(True, 0)
-    assert not microphone.patient
+    assert microphone.together == REPLY_FRAMES
     assert told == [True, False, False]
 
 
