@@ -32,8 +32,8 @@ class Frame:
     """A stretch of mono audio that knows when and where it belongs.
 
     Attributes:
-        samples: int16, shape (n,). 20 ms, or some times that, from a device; any length from a
-            synthesiser.
+        samples: int16, shape (n,). 20 or 32 ms, or some times that, from a microphone; any length
+            from a synthesiser.
         rate: Samples per second (Hz).
         offset: Index of the first sample since its stream began, at `rate`.
         t_ns: Monotonic time at which the first sample was captured, or made for a reply (ns).
