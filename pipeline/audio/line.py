@@ -211,7 +211,7 @@ class Ends:
             yield
 
     async def frames(self) -> AsyncGenerator[Frame]:
-        """What the user says: 20 ms at a time, for ever.
+        """What the user says, frame by frame, for ever.
 
         Raises:
             StageError: The microphone is gone.
