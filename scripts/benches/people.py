@@ -9,7 +9,6 @@ and other programs (`--beside`), so that a machine whose speed drifts does the s
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import shlex
 import shutil
@@ -21,7 +20,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from figures import Aims, median, p90, run_bench, show, show_machine
 from orders import REST_S, Recording, recordings
 from sounds import RATE
@@ -82,8 +80,9 @@ class Found:
         answers: To each recording, in each round.
         listening_s: From the command to "listening", of each conversation (s).
         cpu_s: CPU time of the process for each recording, its reply included (s).
-        loop_ms: Of that, the event loop's thread: the voice detector, waiting to be woken by
-            devices and others, and all else, which is our own (ms).
+        loop_ms: Of that, the event loop's thread (ms).
+        shares_ms: Of that, the voice detector, being woken by devices and others, and all else,
+            which is our own (ms); none of an older build.
         silence_s: CPU time of the process in a minute of silence (s).
         memory_mb: The most memory that each conversation took (MB).
     """
@@ -91,7 +90,8 @@ class Found:
     answers: list[Answer] = field(default_factory=list)
     listening_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
-    loop_ms: list[tuple[float, float, float]] = field(default_factory=list)
+    loop_ms: list[float] = field(default_factory=list)
+    shares_ms: list[tuple[float, float, float]] = field(default_factory=list)
     silence_s: list[float] = field(default_factory=list)
     memory_mb: list[float] = field(default_factory=list)
 
@@ -121,12 +121,14 @@ def hold(studio: Studio, tree: Path, asked: Sequence[Recording], found: Found) -
         time.sleep(SILENCE_S)
         found.silence_s.append(cpu_s(talk.pid)[0] - before)
         for one in asked:
-            before, loop_before = cpu_s(talk.pid)[0], talk.loop_ms()
+            (before, loop_before), shares = cpu_s(talk.pid), talk.loop_ms()
             plays.append(talk.ask(one.name, one.samples, OVER_AT_LAST_S))
-            found.cpu_s.append(cpu_s(talk.pid)[0] - before)
-            loop, voice, waiting = np.subtract(talk.loop_ms(), loop_before)
-            if not math.isnan(loop):
-                found.loop_ms.append((voice, waiting, loop - voice - waiting))
+            after, loop_after = cpu_s(talk.pid)
+            found.cpu_s.append(after - before)
+            found.loop_ms.append(1000 * (loop_after - loop_before))
+            if shares is not None and (now := talk.loop_ms()) is not None:
+                loop, voice, waking = now - shares
+                found.shares_ms.append((voice, waking, loop - voice - waking))
         found.memory_mb.append(memory(talk.pid, "VmHWM") / 1e6)
     for one, play in zip(asked, plays, strict=True):
         found.answers.append(_answer(outside[0], talk, one, play))
@@ -204,9 +206,9 @@ def _print(name: str, found: Found) -> None:
     show("answers begun and thrown away, a turn", [one.thrown_away for one in answers], "")
     show("  their sound", [one.wasted_s for one in answers], "s")
     show("CPU, a turn", found.cpu_s, "s")
-    show("  of it the event loop", map(sum, found.loop_ms), "ms")
+    show("  of it the event loop", found.loop_ms, "ms")
     for share, name in enumerate(("the voice detector", "being woken", "our own")):
-        show(f"      {name}", [each[share] for each in found.loop_ms], "ms")
+        show(f"      {name}", [each[share] for each in found.shares_ms], "ms")
     show("CPU, a minute of silence", found.silence_s, "s")
     show("memory, at most", found.memory_mb, "MB")
 
@@ -224,7 +226,7 @@ def _judge(found: dict[str, Found], aims: Aims) -> None:
     aims.most("voice-to-voice, median", _median(found["this"]), 400, "ms")
     aims.most("voice-to-voice, p90", p90(one.total_ms for one in mine), 520, "ms")
     aims.most("after the endpoint, median", median(map(_rest, mine)), 60, "ms")
-    own = median(own for _, _, own in found["this"].loop_ms)
+    own = median(own for _, _, own in found["this"].shares_ms)
     aims.most("our own CPU, a turn, median", own, 40, "ms")
     aims.most("CPU, a minute of silence, median", median(found["this"].silence_s), 1.0, "s")
     aims.most("memory", max(found["this"].memory_mb), 500, "MB")

@@ -8,7 +8,6 @@ server is the tests' (`tests` is on the path: see `scripts/bench`).
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from support.cli_child import REAL, environment
 from support.pulse import RATE, Heard, Pulse
 
@@ -278,13 +278,13 @@ class Talk(Program):
         """The lines of the trace so far, without the first."""
         return self._trace.read()[1:]
 
-    def loop_ms(self) -> tuple[float, float, float]:
-        """CPU time of the event loop's thread so far: all, the voice detector's, waiting (ms)."""
+    def loop_ms(self) -> npt.NDArray[np.float64] | None:
+        """CPU time of the event loop's thread so far: all, the voice detector's, being woken (ms).
+
+        None: an older build, which does not tell.
+        """
         path = self.folder / "loop"
-        if not path.exists():  # an older build's
-            return math.nan, math.nan, math.nan
-        loop, voice, waiting = np.fromfile(path, np.int64) / 1e6
-        return float(loop), float(voice), float(waiting)
+        return np.fromfile(path, np.int64) / 1e6 if path.exists() else None
 
     def said(self) -> list[dict[str, Any]]:
         """The conversation that it saved; only after its end."""
