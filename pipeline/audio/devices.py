@@ -28,7 +28,8 @@ window, and the ends of windows wait for those of frames, for 12 ms in the mean.
 
 LEAD_S = 0.001
 """Of its first frame only the last millisecond is heard, which the resampler holds back: a window
-ends with each frame then, at 48 kHz and at 16."""
+ends with each frame then, at 48 kHz and at 16. At 44.1 kHz, of which 32 ms are no whole number of
+samples, windows end before frames do, 16 ms in the mean."""
 
 SPEAKER_BLOCK_S = 0.010
 """Length of a loudspeaker's blocks: how often it asks, and how late a stop can be noticed."""
@@ -134,7 +135,7 @@ class _Stream:
             self._stream = make(
                 device=self.device.index,
                 samplerate=self.rate,
-                blocksize=int(self.block_s * self.rate),
+                blocksize=math.ceil(round(self.block_s * self.rate, 3)),
                 channels=self.device.channels,
                 dtype="int16",
                 latency=self._latency_s,
