@@ -293,12 +293,12 @@ class ChatModel:
         return int(answer["usage"]["prompt_tokens"])
 
     def as_read(self, messages: Messages) -> Messages:
-        """The messages as they are sent: with the tools, or with these in words."""
+        """The messages as they are sent, up to the last word: with the tools, or these in words."""
         if self.sees is False:
             messages = without_pictures(messages)
         if self._learnt.shows_tools is not False:
             return messages
-        return in_words(messages, tools_of(messages))
+        return in_words(messages, tools_of(messages), reminds=False)
 
     async def find_context(self) -> None:
         """Learn how much the model can hold, if its server tells; it has been asked before."""

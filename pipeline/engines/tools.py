@@ -159,7 +159,10 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 def in_words(
-    messages: Iterable[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]
+    messages: Iterable[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]],
+    *,
+    reminds: bool = True,
 ) -> list[dict[str, Any]]:
     """Messages as a model reads them whose template knows neither tools, nor calls, nor results.
 
@@ -168,6 +171,8 @@ def in_words(
     Args:
         messages: As the chat API takes them.
         tools: As a request has them in `tools`.
+        reminds: Whether they are called to mind behind what the user says last; not where it is
+            asked whether that is over.
     """
     found: list[dict[str, Any]] = []
     message: Mapping[str, Any] = {}
@@ -185,7 +190,7 @@ def in_words(
     if not tools:
         return found
     says = message.get("role") == "user" and isinstance(message["content"], str)
-    if says and any(each["role"] == "assistant" for each in found):
+    if reminds and says and any(each["role"] == "assistant" for each in found):
         found[-1] = {**found[-1], "content": f"{found[-1]['content']}\n{_AGAIN}"}
     if not found or found[0]["role"] != "system":
         found.insert(0, {"role": "system", "content": ""})

@@ -465,6 +465,29 @@ async def test_a_model_that_calls_better_so_is_told_of_tools_in_words() -> None:
     assert "# Tools" in asked.body["messages"][0]["content"]
 
 
+async def test_whether_the_user_is_done_is_asked_of_the_words_alone() -> None:
+    """What calls the tools to mind stands behind them when a reply is asked for, not before."""
+    turns = [
+        *QUESTION,
+        {"role": "assistant", "content": "I do not know."},
+        {"role": "user", "content": "And of"},
+    ]
+    prompt = Prompt(turns, [WEATHER])
+    async with LlmServer(reply("No.")) as server:
+        chosen = settings(server.url)
+        where = replace(chat_server(chosen), shows_tools="template", tools_in_words=True)
+        model = ChatModel(where, chosen)
+        try:
+            judged = [*model.as_read(prompt)]
+            await take(model, prompt=prompt)
+        finally:
+            await model.close()
+    asked = server.requests[0].body["messages"]
+    assert judged[:-1] == asked[:-1]
+    assert judged[-1]["content"] == "And of"
+    assert asked[-1]["content"].startswith("And of\n(If a tool fits")
+
+
 class TestNotShown:
     """A model that does not see its tools, as the length of its prompt tells."""
 
