@@ -168,7 +168,9 @@ _CALL_CUT = regex.compile(
 _AFTER_CALL = regex.compile(r"\s*(?:[;,}\]]|(?=[^\s;,}\]]))")
 _PYTHON = regex.compile(r"\[\s*[a-zA-Z_][\w.]*\(")
 _PYTHON_END = regex.compile(r"\)\s*\]")
-_CALL_END = regex.compile(r"\)[ \t]*;?(?=[ \t]*\n)")
+_ARGUMENTS = r"""(?:\{(?=\s*["}])|\((?=\s*(?:[)"'\d\[({-]|\w+\s*[=,)])))"""
+"""How those of a call by name may begin: other words in brackets are to be heard at once."""
+_CALL_END = regex.compile(r"\)(?:[ \t]*;?(?=[ \t]*\n)|(?P<goes_on>(?=[ \t]*[^\s;,)])))")
 _PYTHON_CHARS = 2000
 """Calls in Python are no longer."""
 
@@ -217,7 +219,7 @@ class VisibleText:
         self._waits = begins_inside
         self._offered = offered or {}
         names = "|".join(map(regex.escape, self._offered))
-        self._by_name = regex.compile(rf"(?i:{names})[\s:]*[({{]") if names else None
+        self._by_name = regex.compile(rf"(?i:{names})[\s:]*{_ARGUMENTS}") if names else None
         self._text = ""
         self._at = 0
         self._final = False
@@ -507,6 +509,8 @@ class VisibleText:
         for last in ends.finditer(lines, self._at, limit):
             text = self._text[self._at : last.end()]
             if keyword_calls(text, self._offered):
+                if last.groupdict().get("goes_on") is not None:
+                    return 0  # a sentence that begins so
                 self._enter(_Kind.CALL, block=text)
                 self._enter(_Kind.SHOWN)
                 return len(text)

@@ -183,12 +183,17 @@ def _python_call(node: ast.expr, offered: Offered) -> WrittenCall:
 
 
 def _word_or_literal(node: ast.expr) -> Any:
-    """A constant, or a word that lacks its quotes.
+    """A constant, of Python's or JSON's, or a word that lacks its quotes.
 
     Raises:
         ValueError: It is neither.
     """
-    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+    if isinstance(node, ast.Name):
+        return _CONSTANTS.get(node.id, node.id)
+    return ast.literal_eval(node)
+
+
+_CONSTANTS = {"true": True, "false": False, "null": None}
 
 
 def _parsed(text: str) -> list[ast.stmt]:

@@ -385,6 +385,19 @@ class TestTable:
         )
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Timetable (of the piers): at six, from the north.",
+        "timetable(pier) is what tells when it leaves.",
+        f"{PYTHON} tells when it leaves.",
+        "Timetable: {braces} and all.",
+    ],
+)
+def test_a_sentence_that_begins_with_a_tools_name_is_heard_at_once(text: str) -> None:
+    assert VisibleText(TOOLS).push(text) == text
+
+
 @pytest.mark.parametrize("size", SIZES)
 class TestWithoutAnOpener:
     @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ def read(block: str) -> list[tuple[str, Any]]:
         ('book("12", 3)', {"room": "12", "nights": 3}),
         ('book({"room": "12"})', {"room": "12"}),
         ("Book(attic, nights=3)", {"room": "attic", "nights": 3}),
+        ("book(attic, quiet=true, view=null)", {"room": "attic", "quiet": True, "view": None}),
         ('found = api.tools.book(room="12")', {"room": "12"}),
         ('{"name": "book", "arguments": {"room": "1"}, "why": "asked"}', {"room": "1"}),
         ('{"name": "book"}', {}),
