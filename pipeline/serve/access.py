@@ -112,7 +112,7 @@ class Access:
                 )
             return Pass(key, self.opened(key, now_s))
         if self._token:
-            if not hmac.compare_digest(key.encode("latin-1", "surrogateescape"), self._token):
+            if not hmac.compare_digest(_bytes(key), self._token):
                 raise RequestRefused("invalid_api_key", "Incorrect API key provided.", status=401)
         elif (origin := headers.get("origin")) is not None and not _same(origin, host):
             message = "This web page may not use this server; give it an ephemeral key."
@@ -146,7 +146,7 @@ class Access:
         """
         told, _, signature = key.removeprefix(EPHEMERAL).partition(".")
         signed = self._signature(told).encode()
-        if hmac.compare_digest(signature.encode("latin-1", "surrogateescape"), signed):
+        if hmac.compare_digest(_bytes(signature), signed):
             said = zlib.decompress(base64.urlsafe_b64decode(told + "=" * (-len(told) % 4)))
             expires_at, _, session = json.loads(said)
             if now_s < expires_at:
@@ -157,8 +157,7 @@ class Access:
         )
 
     def _signature(self, told: str) -> str:
-        data = told.encode("latin-1", "surrogateescape")
-        return _text(hmac.digest(self._secret, data, "sha256"))
+        return _text(hmac.digest(self._secret, _bytes(told), "sha256"))
 
 
 def is_local(host: str) -> bool:
@@ -183,6 +182,11 @@ def _same(origin: str, host: str) -> bool:
     scheme, _, place = origin.lower().partition("://")
     port = {"http": ":80", "https": ":443"}.get(scheme)
     return port is not None and place.removesuffix(port) == host.lower().removesuffix(port)
+
+
+def _bytes(presented: str) -> bytes:
+    """Whatever stands there: a header's text may be of odd bytes, a call's of any characters."""
+    return presented.encode("utf-8", "surrogatepass")
 
 
 def _text(data: bytes) -> str:
