@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import socket
 import ssl
@@ -19,8 +20,10 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
+from websockets.http11 import Request
 
 from pipeline.errors import BadInput
+from pipeline.serve import phone
 from pipeline.serve.app import Sessions
 from pipeline.serve.link import LARGEST
 
@@ -76,18 +79,31 @@ class _WebSocketProtocol(WebSocketsSansIOProtocol):
     uvicorn knows, waits for that client.
     """
 
+    # Bytes of a message that is not whole yet, and how many those of a telephone call may be.
+    _begun = 0
+    _most = math.inf
+
     def connection_made(self, transport: BaseTransport) -> None:
         self.app_state = {**self.app_state, "transport": transport}
         super().connection_made(transport)
 
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if getattr(self, "scope", {}).get("path") == phone.PATH:
+            self._most = phone.LARGEST
+
     def data_received(self, data: bytes) -> None:
+        self._begun += len(data)
         super().data_received(data)
+        if self._begun > self._most:
+            self.transport.abort()
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             # Such as a header of more than 8 KiB; uvicorn 0.54 would never answer it.
             self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
             self.transport.close()
 
     def send_receive_event_to_app(self) -> None:
+        self._begun = 0
         # After each message uvicorn reads no more until that is taken: two calls of the system, a
         # fifth of what a piece of sound costs.
         few = self.queue.qsize() < MOST_QUEUED and sum(map(len, self.frames)) <= SMALL

@@ -28,6 +28,9 @@ PATH = "/v1/phone"
 START_S = 5.0
 """So long a caller may take to say who it is (s): Twilio does so at once."""
 
+LARGEST = 64 * 1024
+"""Bytes of a message, of anybody's before it is known who calls; Twilio's have less than one."""
+
 KEY, PROMPT = _OURS = "token", "prompt"
 """Parameters of the stream: what lets it in, and the prompt's id. Others are its variables."""
 
@@ -110,7 +113,7 @@ class Call:
         self._unheard: collections.deque[tuple[str, int]] = collections.deque()
         self._sent: dict[str, int] = {}
         self._keys, self._pressed_ns = "", 0
-        self._is_set = self._calls = False
+        self._is_set = self._calls = self._has_dialled = False
         self._interrupts = True
         self._answering = 0
         variables = {k: v for k, v in caller.parameters.items() if k not in _OURS}
@@ -152,11 +155,12 @@ class Call:
                 self._interrupts = bool(detection and detection["interrupt_response"])
             case {"type": "response.created"}:
                 self._answering += 1
-            case {"type": "response.done"}:
+            case {"type": "response.done", "response": {"status": status}}:
                 self._answering -= 1
-                if self._calls:
-                    self._calls = False
+                # Who spoke over it is answered anyway, and what was called with that.
+                if self._has_dialled or (self._calls and status != "cancelled"):
                     self._say({"type": "response.create"})
+                self._has_dialled = self._calls = False
             case {"type": "response.output_item.done", "item": {"type": "function_call"} as call}:
                 if call["status"] == "completed":
                     self._calls = True
@@ -208,19 +212,27 @@ class Call:
 
     def _pressed(self, key: str, now_ns: int) -> None:
         """A key was pressed: as a word over a reply it ends that."""
-        if self._answering:
-            self._say({"type": "response.cancel"})
-        self._hush()
         ends = key == "#" and self._keys
         self._keys, self._pressed_ns = self._keys + ("" if ends else key), now_ns
         if ends or len(self._keys) >= MOST_KEYS:
             self._dialled()
+        else:
+            self._end_reply()
+
+    def _end_reply(self) -> None:
+        if self._answering:
+            self._say({"type": "response.cancel"})
+        self._hush()
 
     def _dialled(self) -> None:
         """All keys were pressed: that is what the caller says."""
+        # Of what was said before, which may be answered by now.
+        self._end_reply()
         text, self._keys = f"[keys pressed: {self._keys}]", ""
         self._add("message", role="user", content=[{"type": "input_text", "text": text}])
-        self._say({"type": "response.create"})
+        self._has_dialled = self._answering > 0
+        if not self._has_dialled:
+            self._say({"type": "response.create"})
 
     def _tell(self, event: str, **fields: Any) -> None:
         self._send({"event": event, "streamSid": self._stream, **fields})
@@ -279,7 +291,7 @@ class Phone:
 
 def hang_up(connection: Link, refused: RequestRefused) -> None:
     """End a call, and say why."""
-    why = refused.message.encode()[:MOST_REASON].decode(errors="ignore")
+    why = refused.message.encode(errors="replace")[:MOST_REASON].decode(errors="ignore")
     connection.close(1008, why)
 
 

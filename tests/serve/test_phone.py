@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import hypothesis.strategies as st
 import pytest
@@ -18,7 +19,16 @@ from pipeline.clock import NS_PER_S
 from pipeline.serve.access import Access
 from pipeline.serve.app import MOST_RINGING
 from pipeline.serve.link import Link, Opening
-from pipeline.serve.phone import DIALLED_S, NO_FUNCTIONS, PATH, RATE, Call, Caller
+from pipeline.serve.phone import (
+    DIALLED_S,
+    LARGEST,
+    NO_FUNCTIONS,
+    PATH,
+    RATE,
+    Call,
+    Caller,
+    hang_up,
+)
 from pipeline.serve.refused import RequestRefused
 
 TOKEN = "0123456789abcdefghij"
@@ -57,6 +67,9 @@ class Line:
     def speaks(self, item: str, seconds: float) -> list[dict[str, Any]]:
         delta = base64.b64encode(b"\x00" * round(seconds * RATE)).decode()
         return self.server("response.output_audio.delta", item_id=item, delta=delta)
+
+    def done(self, status: str) -> None:
+        assert self.server("response.done", response={"status": status}) == []
 
     def configured(self, detection: dict[str, Any] | None) -> None:
         session = {"audio": {"input": {"turn_detection": detection}}}
@@ -202,8 +215,33 @@ def test_a_key_ends_the_reply() -> None:
     assert cancel == {"type": "response.cancel"}
     assert truncate["audio_end_ms"] == 200
     assert [m["event"] for m in line.played()] == ["clear"]
-    line.server("response.done")
+    line.done("cancelled")
     assert line.key("2") == [], "nobody answers any more"
+
+
+def test_keys_are_answered_whatever_is_said_meanwhile() -> None:
+    """Words before the keys may be answered while nobody knows yet that all were pressed."""
+    line = Line()
+    line.said()
+    line.key("4")
+    line.server("response.created")
+    line.speaks("item_1", 0.2)
+    line.now_s += DIALLED_S + 0.1
+    told = [event["type"] for event in line.twilio("media", media={"payload": SILENCE})]
+    end = ["response.cancel", "conversation.item.truncate"]
+    assert told[1:] == [*end, "conversation.item.create"]
+    assert [message["event"] for message in line.played()] == ["clear"]
+    # The server answers one thing at a time.
+    line.done("cancelled")
+    assert line.said() == [{"type": "response.create"}]
+    line.key("7")
+    line.server("response.created")
+    told = [event["type"] for event in line.key("#")]
+    assert told == ["response.cancel", "conversation.item.create"]
+    line.done("completed")
+    assert line.said() == [{"type": "response.create"}]
+    line.done("completed")
+    assert line.said() == []
 
 
 def test_nobody_runs_functions_or_allows_a_call() -> None:
@@ -218,9 +256,15 @@ def test_nobody_runs_functions_or_allows_a_call() -> None:
         "call_id": "call_1",
         "output": NO_FUNCTIONS,
     }
-    line.server("response.done")
+    line.done("completed")
     assert line.said() == [{"type": "response.create"}]
-    line.server("response.done")
+    line.done("completed")
+    assert line.said() == []
+    # Who spoke over it is answered anyway.
+    line.server("response.output_item.done", item=item)
+    line.done("cancelled")
+    assert [event["type"] for event in line.said()] == ["conversation.item.create"]
+    line.done("completed")
     assert line.said() == []
     line.server("conversation.item.done", item={"type": "mcp_approval_request", "id": "m1"})
     (answer,) = line.said()
@@ -235,6 +279,16 @@ def test_what_cannot_be_set_ends_the_call(caplog: pytest.LogCaptureFixture) -> N
     line.configured(None)
     assert line.server("error", error={**error, "message": "Later."}) == []
     assert "Later." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [("There is no prompt \ud83d.", "There is no prompt ?."), ("é" * 99, "é" * 61)],
+)
+def test_the_reason_for_hanging_up_is_one_that_can_be_sent(message: str, why: str) -> None:
+    link = Mock()
+    hang_up(link, RequestRefused("x", message))
+    link.close.assert_called_once_with(1008, why)
 
 
 # --- on a real socket ---
@@ -277,7 +331,11 @@ async def test_who_may_call() -> None:
     async with served(told, access) as server:
         wrong = 1008, "Incorrect API key provided."
         assert await ended(server, CONNECTED, start()) == wrong
-        assert await ended(server, CONNECTED, start(token="x" * 20)) == wrong
+        for token in ("x" * 20, "\u043a" * 20, "\ud83d" * 20):
+            assert await ended(server, CONNECTED, start(token=token)) == wrong
+        expired = "The ephemeral key is not valid, or has expired."
+        for token in ("ek_x", "ek_\u043a.\ud83d"):
+            assert await ended(server, start(token=token)) == (1008, expired)
         assert await ended(server, CONNECTED, start(token=TOKEN)) == begun
         key = access.sealed({"voice": "a"}, 2**40)
         sealed = 1008, 'session.update ["realtime", {"voice": "a"}]'
@@ -306,6 +364,19 @@ async def test_who_does_not_say_who_calls_keeps_few_out() -> None:
             await each.close()
         _, why = await ended(server, start(token=TOKEN))
         assert why.startswith("session.update")
+
+
+@pytest.mark.parametrize("path", [PATH, PATH.replace("phone", "ph%6Fne")])
+async def test_who_does_not_say_who_calls_keeps_little_in_memory(path: str) -> None:
+    async def endless() -> AsyncIterator[str]:
+        while True:
+            yield "{" * LARGEST
+
+    async with served(told, Access(TOKEN)) as server:
+        client = await connect(server.url.replace("/v1/realtime", path))
+        with pytest.raises(ConnectionClosed):
+            await client.send(endless())
+        assert client.close_code == 1006, "whatever else would come"
 
 
 async def test_who_hangs_up_is_gone() -> None:
