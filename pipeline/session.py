@@ -36,7 +36,7 @@ class Session(Protocol):
         ...
 
     async def send(self, frame: Frame) -> None:
-        """Take the next 20 ms or so of the microphone; frames arrive in order, with no gaps."""
+        """Take the next piece of the microphone; they arrive in order, with no gaps."""
         ...
 
     def events(self) -> AsyncIterator[Event]:

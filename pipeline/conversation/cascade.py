@@ -238,7 +238,7 @@ class Cascade:
             self._events.end(*self._replies.close())
 
     async def send(self, frame: Frame) -> None:
-        """Take the next 20 ms or so of the microphone, at any rate."""
+        """Take the next piece of the microphone, of any length, at any rate."""
         self._inbox.put(self._hear, frame)
 
     def events(self) -> AsyncGenerator[Event, None]:
