@@ -32,7 +32,8 @@ LARGEST = 64 * 1024
 """Bytes of a message, of anybody's before it is known who calls; Twilio's have less than one."""
 
 KEY, PROMPT = _OURS = "token", "prompt"
-"""Parameters of the stream: what lets it in, and the prompt's id. Others are its variables."""
+"""Parameters of the stream: what lets it in, and the prompt (`ID`, or `ID@VERSION`). Others are its
+variables."""
 
 RATE = 8000
 """Bytes of G.711 in a second."""
@@ -123,7 +124,12 @@ class Call:
             "audio": {"input": _PCMU, "output": _PCMU},
         }
         if prompt := caller.parameters.get(PROMPT):
-            session["prompt"] = {"id": prompt, "variables": variables}
+            name, _, version = prompt.partition("@")
+            session["prompt"] = {"id": name, "variables": variables}
+            if version:
+                session["prompt"]["version"] = version
+        elif variables:
+            log.warning("a telephone call: without a prompt %s mean nothing", ", ".join(variables))
         say({"type": "session.update", "session": session})
 
     def hear(self, message: JsonObject, now_ns: int) -> None:

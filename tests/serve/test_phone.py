@@ -98,6 +98,8 @@ def test_a_call_begins_with_the_sound_of_telephones_and_its_prompt() -> None:
     (update,) = Line(token=TOKEN, prompt="reception", day="Monday").said()
     prompt = {"id": "reception", "variables": {"day": "Monday"}}
     assert update["session"]["prompt"] == prompt
+    (newer,) = Line(prompt="reception@2", day="Monday").said()
+    assert newer["session"]["prompt"] == {**prompt, "version": "2"}
     assert TOKEN not in json.dumps(update)
     assert TOKEN not in repr(Caller("MZ1", {"token": TOKEN}))
 
