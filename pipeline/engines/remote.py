@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import functools
 import io
 import wave
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
@@ -274,7 +275,7 @@ def _understood(text: str, answer: Mapping[str, Any], language: str) -> Transcri
     spoken = str(answer.get("language") or "").lower()
     return Transcription(
         text="" if dropped else text,
-        language=language or _code(spoken),
+        language=language or _codes().get(spoken, spoken),
         log_prob=log_prob,
         no_speech=no_speech,
         window_s=0.0,
@@ -288,10 +289,10 @@ def _numbers(segments: list[dict[str, Any]], key: str) -> list[float]:
     return [float(found) for each in segments if isinstance(found := each.get(key), int | float)]
 
 
-def _code(language: str) -> str:
-    """The code of a language; OpenAI's servers tell its English name."""
-    codes = {name.lower(): code for code, name in names().items()}
-    return codes.get(language, language)
+@functools.cache
+def _codes() -> dict[str, str]:
+    """Codes of languages by their English names, of which OpenAI's servers tell one."""
+    return {name.lower(): code for code, name in names().items()}
 
 
 def wav(audio: Audio) -> bytes:
