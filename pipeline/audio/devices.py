@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pipeline.audio.channels import Mix
 from pipeline.audio.playout import Sounding
-from pipeline.audio.portaudio import WORDS, Device, cannot_open, owner
+from pipeline.audio.portaudio import ALSA, WORDS, Device, cannot_open, owner
 from pipeline.clock import NS_PER_S
 from pipeline.errors import StageError
 from pipeline.events import Frame, Samples
@@ -73,12 +73,12 @@ REST_S = 5.0
 after it is asked to (PulseAudio), which is when the user's voice begins a turn, or a reply without
 one; a card that slept as well has the length of what the user says to wake up."""
 
-RESTING_HOST = "ALSA"
 WAKES_S = 0.5
-"""Only here a loudspeaker rests, with any sound server behind it, and only if it played steadily so
-soon after its first start (s; PulseAudio takes 0.12 s): a reply would begin without its first words
-where waking takes longer than the user speaks. Elsewhere a stream plays on: Core Audio may take
-seconds to abort one (PortAudio's issue 367), and WASAPI half a second to start one again."""
+"""Only under ALSA a loudspeaker rests, with any sound server behind it, and only if it played
+steadily so soon after its first start (s; PulseAudio takes 0.12 s): a reply would begin without its
+first words where waking takes longer than the user speaks. Elsewhere a stream plays on: Core Audio
+may take seconds to abort one (PortAudio's issue 367), and WASAPI half a second to start one
+again."""
 
 CLOSE_S = 2.0
 """How long a device may take to close before it is left behind."""
@@ -353,7 +353,7 @@ class Speaker(_Stream):
         if self._ended:
             self._look()
         took_s = time.monotonic() - begun
-        self._wakes_soon = self.device.host == RESTING_HOST and took_s < WAKES_S
+        self._wakes_soon = self.device.host == ALSA and took_s < WAKES_S
 
     async def watch(self) -> NoReturn:
         """Wait for ever, and raise when the device is gone. To be run beside the conversation.

@@ -49,6 +49,10 @@ INSTALL = {
 """How to get PortAudio, by `ID` or `ID_LIKE` of os-release; elsewhere the wheel brings it."""
 
 
+ALSA = "ALSA"
+"""The sound system of Linux, as PortAudio calls it; sound servers stand behind it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """One end of a sound card.
@@ -129,7 +133,7 @@ def _find(kind: DeviceKind, wanted: str, sounddevice: Any) -> Device:
     check = getattr(sounddevice, f"check_{kind}_settings")
     refused: Exception | None = None
     # Of what takes any rate, as sound servers do, PortAudio calls 44100 its own; they run at 48000.
-    rates = RATES if device.host == "ALSA" else (device.rate, *RATES)
+    rates = RATES if device.host == ALSA else (device.rate, *RATES)
     for rate in dict.fromkeys((*rates, device.rate)):
         for channels in sorted({1, min(2, most), most}):
             try:
