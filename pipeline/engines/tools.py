@@ -159,7 +159,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 def in_words(
-    messages: Iterable[Mapping[str, Any]],
+    messages: Sequence[Mapping[str, Any]],
     tools: Sequence[Mapping[str, Any]],
     *,
     reminds: bool = True,
@@ -175,7 +175,6 @@ def in_words(
             asked whether that is over.
     """
     found: list[dict[str, Any]] = []
-    message: Mapping[str, Any] = {}
     for message in messages:
         plain = {key: value for key, value in message.items() if not key.startswith("tool_call")}
         if calls := message.get("tool_calls"):
@@ -189,9 +188,10 @@ def in_words(
         found.append(plain)
     if not tools:
         return found
-    says = message.get("role") == "user" and isinstance(message["content"], str)
-    if reminds and says and any(each["role"] == "assistant" for each in found):
-        found[-1] = {**found[-1], "content": f"{found[-1]['content']}\n{_AGAIN}"}
+    if reminds and any(each["role"] == "assistant" for each in messages):
+        last = messages[-1]
+        if last["role"] == "user" and isinstance(last["content"], str):
+            found[-1] = {**found[-1], "content": f"{found[-1]['content']}\n{_AGAIN}"}
     if not found or found[0]["role"] != "system":
         found.insert(0, {"role": "system", "content": ""})
     functions = [tool["function"] for tool in tools]
