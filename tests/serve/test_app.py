@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -16,7 +15,7 @@ import pytest
 from openai import AsyncOpenAI
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from support.served import Served, served, sessions_of
+from support.served import Served, nothing_breaks, served, sessions_of
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -26,14 +25,10 @@ from pipeline.serve.connection import Connection
 from pipeline.serve.link import Link, Opening
 from pipeline.serve.metrics import Metrics
 
+pytestmark = pytest.mark.usefixtures(nothing_breaks.__name__)
+
 TOKEN = "0123456789abcdefghij"
 SOON_S = 20.0
-
-
-@pytest.fixture(autouse=True)
-def _nothing_breaks(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    yield
-    assert [r.getMessage() for r in caplog.get_records("call") if r.levelno >= 40] == []
 
 
 async def told(link: Link, opening: Opening) -> None:

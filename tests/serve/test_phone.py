@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 from unittest.mock import Mock
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from support.served import Served, served
+from support.served import Served, nothing_breaks, served
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -30,6 +30,8 @@ from pipeline.serve.phone import (
     hang_up,
 )
 from pipeline.serve.refused import RequestRefused
+
+pytestmark = pytest.mark.usefixtures(nothing_breaks.__name__)
 
 TOKEN = "0123456789abcdefghij"
 CONNECTED = {"event": "connected", "protocol": "Call", "version": "1.0.0"}
@@ -303,12 +305,6 @@ async def told(link: Link, opening: Opening) -> None:
         kind = json.loads(said)["type"]
         error = {"code": "x", "message": f"{kind} {message}", "param": None}
         link.send(json.dumps({"type": "error", "error": error}))
-
-
-@pytest.fixture(autouse=True)
-def _nothing_breaks(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    yield
-    assert [r.getMessage() for r in caplog.get_records("call") if r.levelno >= 40] == []
 
 
 async def ended(server: Served, *messages: Any, **options: Any) -> tuple[int, str]:

@@ -6,11 +6,12 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trustme
 from starlette.routing import BaseRoute
 
@@ -19,6 +20,13 @@ from pipeline.serve.admission import Admission
 from pipeline.serve.app import Sessions, application
 from pipeline.serve.listening import bound, listening, secured
 from pipeline.serve.metrics import Metrics
+
+
+@pytest.fixture
+def nothing_breaks(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """What a client does is no failure of the server's: it logs no error."""
+    yield
+    assert [r.getMessage() for r in caplog.get_records("call") if r.levelno >= 40] == []
 
 
 class Served:
