@@ -100,7 +100,7 @@ class TurnSettings(Section):
         "away if speech resumes; longer silence changes the words of 1 utterance in 50",
     )
     shortest_ms: int = Field(
-        288, ge=64, le=5000, description="Silence that ends a turn which surely is finished"
+        256, ge=64, le=5000, description="Silence that ends a turn which surely is finished"
     )
     hold_ms: int = Field(
         500,

@@ -247,7 +247,7 @@ def test_an_unknown_key_on_the_command_line_is_an_error() -> None:
 
 
 SHORT = "turns.hold_ms is 64, shorter than turns.provisional_ms (128); allowed: at least that"
-LONG = "turns.shortest_ms is 288, longer than turns.hold_ms (128); allowed: at most that"
+LONG = "turns.shortest_ms is 256, longer than turns.hold_ms (128); allowed: at most that"
 
 
 def test_what_does_not_go_together_is_an_error_once_all_sources_are_read(
@@ -261,7 +261,7 @@ def test_what_does_not_go_together_is_an_error_once_all_sources_are_read(
     monkeypatch.setenv("CASCADE_TURNS__HOLD_MS", "128")
     assert refusal() == f"CASCADE_TURNS__HOLD_MS: {LONG}"
     assert load(flags={"turns.shortest_ms": 128}).turns.shortest_ms == 128
-    assert refusal(flags={"turns.shortest_ms": 288}) == (
+    assert refusal(flags={"turns.shortest_ms": 256}) == (
         f"command line, CASCADE_TURNS__HOLD_MS: {LONG}"
     )
     # Where nothing is foreseen, silence of `hold_ms` alone ends a turn.

@@ -85,7 +85,7 @@ def test_a_password_in_an_address_is_not_shown() -> None:
         (
             None,
             ["turns.hold_ms=500,200"],
-            r"--vary turns.hold_ms: turns.shortest_ms is 288, longer than turns.hold_ms \(200\)",
+            r"--vary turns.hold_ms: turns.shortest_ms is 256, longer than turns.hold_ms \(200\)",
         ),
         (None, ["llm.api_key=a,b"], "is no setting that can be varied"),
         (None, ["stt=a", "stt.model=b"], "is varied twice"),
