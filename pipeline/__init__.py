@@ -28,21 +28,15 @@ if TYPE_CHECKING:
     from pipeline.tools.toolbox import Toolbox
     from pipeline.trace import Timeline, Trace
 
-QUIET = {
-    # An OpenMP pool whose threads spin between two jobs starves the other stages; on two cores that
-    # costs a factor of five to eight.
-    "OMP_WAIT_POLICY": "PASSIVE",
-    # Within a job its threads meet after each step, and to be woken takes longer than most steps:
-    # libgomp's wait for some microseconds first. The language model reads a third faster so.
-    "GOMP_SPINCOUNT": "1000",
-    # numpy's own BLAS threads spin too, and no matrix here is large enough to need a second one.
-    "OPENBLAS_NUM_THREADS": "1",
-}
-"""What native libraries are told of threads. They read it when they load, so it is set before
-anything imports numpy or an engine; what the user sets goes before it."""
-
-for _name, _value in QUIET.items():
-    os.environ.setdefault(_name, _value)
+# All are read when the libraries load, so they are set before anything imports numpy or an engine.
+# PASSIVE: an OpenMP pool whose threads spin between two jobs starves the other stages; on two cores
+# that costs a factor of five to eight.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Within a job its threads meet after each step, and to be woken takes longer than most steps:
+# libgomp's wait for some microseconds first. The language model reads a third faster so.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# numpy's own BLAS threads spin too, and no matrix here is large enough to need a second one.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 __all__ = (
     "Cascade",

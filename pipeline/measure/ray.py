@@ -27,7 +27,6 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline import QUIET
 from pipeline.config import without_password
 from pipeline.errors import BadInput, CascadeError, StageError, first_line
 from pipeline.measure.corpus import apart
@@ -53,6 +52,9 @@ ADDRESS = "RAY_ADDRESS"
 
 ANSWER_S = 5.0
 """A cluster answers a connection sooner than this; Ray itself would try for two minutes."""
+
+QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000", "OPENBLAS_NUM_THREADS": "1"}
+"""As `pipeline` sets them, for Ray may load numpy first."""
 
 Maker = Callable[[Variant, Noise], Executor]
 """Makes what measures a variant on its node, with where it keeps its readings of the noise. The
@@ -207,7 +209,6 @@ class RayExecutor:
             num_cpus=cpus,
             num_gpus=gpus,
             max_retries=RETRIES,
-            # Ray may load numpy before it loads this package.
             runtime_env={"env_vars": QUIET},
         )(measured)
         left, wrong = [*jobs], ""

@@ -68,7 +68,7 @@ UNLIKELY, EVEN, LIKELY, SURE = 0.1, 0.5, 0.65, 0.82
 """Probabilities at which the hold is the longest, the hangover from the second to the third, the
 shortest. Of 53 orders of people all ended at more than 0.75."""
 
-ORDER_S, STORY_S, STORY_HOLD = 6.0, 12.0, 3.33
+ORDER_S, STORY_S, STORY_HOLD = 6.0, 12.0, 3.75
 """Orders are no longer than this; from then on the shortest hold grows, up to so many times at the
 second length. Of the pauses in free speech a quarter are above 0.7 s, in orders 2 % above 0.5 s."""
 

@@ -212,8 +212,8 @@ class Recogniser:
     words.
 
     Attributes:
-        stable: The words that the running utterance surely begins with, which need not be
-            recognised again.
+        stable: The words that the running utterance surely begins with: the next transcript begins
+            with them.
         language: Code of what the running utterance is surely spoken in; empty: not known yet.
 
     Args:
@@ -362,9 +362,15 @@ class Recogniser:
 
     def _paused(self, turn: int, speech_end: int, text: str) -> None:
         """This was said before the pause that goes on, unless words are missing in it."""
-        least = len(self._agreement.words) - MARGIN_WORDS
-        if turn == self._turn and self._pause == (speech_end, "") and len(text.split()) >= least:
+        if turn == self._turn and self._pause == (speech_end, "") and self.may_be_whole(text):
             self._pause = speech_end, text
+
+    def may_be_whole(self, text: str) -> bool:
+        """Whether a transcript of the running utterance has all words that were heard before.
+
+        One that has fewer ended at a pause.
+        """
+        return len(text.split()) >= len(self._agreement.words) - MARGIN_WORDS
 
     def resumed(self, pause_ms: float) -> None:
         """The pause is over, after so long; the user goes on."""
@@ -374,8 +380,9 @@ class Recogniser:
         (speech_end, text), at = pause, pause[0] + int(pause_ms * RATE / 2000)
         since, before = self._pauses[-1] if self._pauses else (self._from, self._known)
         words = len(text.split()) - len(before.split())
-        self._doubted = self._doubted or words < WORDS_A_SECOND * (speech_end - since) / RATE
-        if not self._doubted:
+        # Whole words: between two pauses there may be no more than a click, and none.
+        self._doubted |= words < int(WORDS_A_SECOND * (speech_end - since) / RATE)
+        if words and not self._doubted:
             self._pauses.append((at, text))
 
     def partly(self, hearing: Hearing) -> None:

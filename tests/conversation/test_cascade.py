@@ -409,6 +409,23 @@ def test_other_words_in_the_end_are_answered_instead(pauses: int) -> None:
     assert scene.trace.marks(1)["llm.request"] < scene.trace.marks(1)["committed"]
 
 
+def test_a_last_look_that_ends_at_a_pause_takes_no_words_away() -> None:
+    class Stopping(Engines):
+        """Once the user has paused, it hears no more than what they said first."""
+
+        paused = False
+
+        def understood(self, heard: Transcription, voiced_ms: float | None) -> Transcription:
+            self.paused = self.paused or bool(voiced_ms)
+            first = self.paused and not voiced_ms
+            return replace(heard, text="Call Anna." if first else "Call Anna and say I am late.")
+
+    engines = Stopping(["Call Anna and say I am late."], Model(["Done."]))
+    options = Settings.model_validate({"turns": {"predict": False}})
+    scene = run(Scene(engines, options=options), (0.5, False), (3.0, True), (3.0, False))
+    assert scene.session.history[0].content == "Call Anna and say I am late."
+
+
 def test_the_same_words_in_another_writing_are_answered_already() -> None:
     class Spelt(Engines):
         """With the real silence after it a word comes in two pieces."""

@@ -310,3 +310,29 @@ def test_what_is_recognised_when_its_pause_is_over_is_no_place_to_cut() -> None:
 
     assert virtual_time.run(talk())._pauses == []
     assert slow.drafts == [False, False]
+
+
+def test_a_click_between_two_pauses_leaves_no_doubt_of_the_words() -> None:
+    """It adds no word, which of speech would mean that some were missed."""
+    slow = Slow(0.01)
+
+    async def talk() -> Recogniser:
+        hearing = Hearing(Detector(), 60.0)
+        async with Inbox() as inbox:
+            recogniser = Recogniser(
+                slow.transcribe,
+                every_ms=0,
+                clock=virtual_time.VirtualClock(),
+                inbox=inbox,
+                tell=slow.told.append,
+            )
+            recogniser.begin(1, 0)
+            hearing.push(Frame(np.zeros(7 * RATE, np.int16), RATE, 0, 0))
+            for paused in (3 * RATE, 36 * RATE // 10, 6 * RATE):
+                await recogniser.utterance(hearing, paused, pause=paused)()
+                await asyncio.sleep(0.01)
+                recogniser.resumed(PAUSE_MS)
+        return recogniser
+
+    kept = [len(text.split()) for _, text in virtual_time.run(talk())._pauses]
+    assert kept == [3, 6]
