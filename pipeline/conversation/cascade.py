@@ -532,9 +532,9 @@ class Cascade:
         """Answer other words than before; too late if the turn is over, or went on."""
         if heard is None or reply is not self._replies.held:
             return
-        if same_words(heard.text, reply.words or "") or not self._recogniser.may_be_whole(
-            heard.text
-        ):
+        if same_words(heard.text, reply.words or ""):
+            return
+        if heard.text and not self._recogniser.may_be_whole(heard.text):
             return
         self._replies.drop("other words")
 
