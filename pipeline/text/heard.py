@@ -12,6 +12,7 @@ that tells nothing, words are placed in proportion to their characters.
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -190,7 +191,7 @@ def reached(said: str, source: str, char: int) -> int:
     heard = sum(word.end <= char for word in spoken)
     if heard == len(spoken):
         return len(source)
-    ends = _origins(said, source, [word.end for word in spoken])
+    ends = _origins(said, source)
     for i in reversed(range(heard)):
         here = _past_marks(source, ends[i])
         # Else the next word has nothing of its own in the source ("$5" is said "5 dollars"), and
@@ -200,21 +201,25 @@ def reached(said: str, source: str, char: int) -> int:
     return 0
 
 
-def _origins(said: str, source: str, ends: Sequence[int]) -> list[int]:
-    """The places in `source` that those in `said` come from, at which words end."""
+@functools.lru_cache(16)
+def _origins(said: str, source: str) -> tuple[int, ...]:
+    """The places in `source` that the ends of the words of `said` come from.
+
+    Kept, for it is asked for with each position of the loudspeaker.
+    """
     matcher = SequenceMatcher(None, said, source, autojunk=False)
     origin: list[int | None] = [None] * len(said)
     for block in matcher.get_matching_blocks():
         origin[block.a : block.a + block.size] = range(block.b, block.b + block.size)
     places, place, done = [], 0, 0
-    for end in ends:
+    for end in (word.end for word in words(said)):
         for at in origin[done:end]:
             place = place if at is None else at + 1
         done = end
         # Where the space that follows is known, markup before it belongs to the word.
         following = origin[end] if end < len(said) else len(source)
         places.append(place if following is None else following)
-    return places
+    return tuple(places)
 
 
 def _past_marks(text: str, place: int) -> int:
