@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 # All are read when the libraries load, so they are set before anything imports numpy or an engine.
 # PASSIVE: an OpenMP pool whose threads spin between two jobs starves the other stages; on two cores
 # that costs a factor of five to eight.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+_waits = os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Within a job its threads meet after each step, and to be woken takes longer than most steps:
 # libgomp's wait for some microseconds first. The language model reads a third faster so.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+if _waits.upper() == "PASSIVE":
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # numpy's own BLAS threads spin too, and no matrix here is large enough to need a second one.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 

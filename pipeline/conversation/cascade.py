@@ -29,7 +29,7 @@ from pipeline.conversation.reply import (
 from pipeline.engines.llm import Messages
 from pipeline.engines.prosody import EXPLAINED, SpeakingHabits
 from pipeline.engines.tools import Tool
-from pipeline.engines.whisper import Audio, Transcription, same_words, scaled
+from pipeline.engines.whisper import Audio, Transcription, bare, same_words, scaled
 from pipeline.errors import StageError
 from pipeline.events import (
     Event,
@@ -534,7 +534,9 @@ class Cascade:
             return
         if same_words(heard.text, reply.words or ""):
             return
-        if heard.text and not self._recogniser.may_be_whole(heard.text):
+        said, before = bare(heard.text), bare(reply.words or "")
+        begins = bool(said) and said == before[: len(said)]
+        if begins and not self._recogniser.may_be_whole(heard.text):
             return
         self._replies.drop("other words")
 

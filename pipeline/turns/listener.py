@@ -368,7 +368,7 @@ class Recogniser:
     def may_be_whole(self, text: str) -> bool:
         """Whether a transcript of the running utterance has all words that were heard before.
 
-        One that has fewer ended at a pause.
+        One that has fewer may have ended at a pause.
         """
         return len(text.split()) >= len(self._agreement.words) - MARGIN_WORDS
 
@@ -380,8 +380,9 @@ class Recogniser:
         (speech_end, text), at = pause, pause[0] + int(pause_ms * RATE / 2000)
         since, before = self._pauses[-1] if self._pauses else (self._from, self._known)
         words = len(text.split()) - len(before.split())
-        # Whole words: between two pauses there may be no more than a click, and none.
-        self._doubted |= words < int(WORDS_A_SECOND * (speech_end - since) / RATE)
+        # Between two pauses there may be no more than a click: no word is missed where none fits.
+        wanted = WORDS_A_SECOND * (speech_end - since) / RATE
+        self._doubted |= words < wanted and (words != 0 or wanted >= 1)
         if words and not self._doubted:
             self._pauses.append((at, text))
 

@@ -409,21 +409,32 @@ def test_other_words_in_the_end_are_answered_instead(pauses: int) -> None:
     assert scene.trace.marks(1)["llm.request"] < scene.trace.marks(1)["committed"]
 
 
-def test_a_last_look_that_ends_at_a_pause_takes_no_words_away() -> None:
-    class Stopping(Engines):
-        """Once the user has paused, it hears no more than what they said first."""
+@pytest.mark.parametrize(
+    ("partly", "paused", "last", "answered"),
+    [
+        # It ended at a pause, as Whisper does now and then.
+        ("Call Anna and say I am late.", "Call Anna and say I am late.", "Call Anna.", 1),
+        ("Call Anna and say I am late.", "Call Anna.", "Call Anna and say.", 2),
+        ("Thank you very much.", "Thank you very much.", "Yes.", 2),
+        ("I am I am I am late.", "I am I am I am late.", "I am late.", 2),
+    ],
+)
+def test_a_last_look_takes_no_words_away_that_it_does_not_replace(
+    partly: str, paused: str, last: str, answered: int
+) -> None:
+    class Looking(Engines):
+        """It hears something else while the user speaks, when they pause, and after that."""
 
         paused = False
 
         def understood(self, heard: Transcription, voiced_ms: float | None) -> Transcription:
             self.paused = self.paused or bool(voiced_ms)
-            first = self.paused and not voiced_ms
-            return replace(heard, text="Call Anna." if first else "Call Anna and say I am late.")
+            return replace(heard, text=paused if voiced_ms else last if self.paused else partly)
 
-    engines = Stopping(["Call Anna and say I am late."], Model(["Done."]))
+    engines = Looking(["?"], Model(["First.", "Second."]))
     options = Settings.model_validate({"turns": {"predict": False}})
     scene = run(Scene(engines, options=options), (0.5, False), (3.0, True), (3.0, False))
-    assert scene.session.history[0].content == "Call Anna and say I am late."
+    assert scene.session.history[0].content == (paused if answered == 1 else last)
 
 
 def test_the_same_words_in_another_writing_are_answered_already() -> None:
