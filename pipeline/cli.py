@@ -756,8 +756,9 @@ def run_to_end(work: Coroutine[Any, Any, int]) -> int:
         task = asyncio.current_task()
         assert task is not None
         loop, asked_s = asyncio.get_running_loop(), -1.0
+        taken: list[signal.Signals] = []
 
-        def stop(number: int) -> None:
+        def stop(number: int, _: object = None) -> None:
             nonlocal asked_s
             if asked_s < 0:
                 asked_s = loop.time()
@@ -769,7 +770,15 @@ def run_to_end(work: Coroutine[Any, Any, int]) -> int:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     loop.add_signal_handler(number, stop, number)
-        return await work
+                    taken.append(number)
+        try:
+            return await work
+        finally:
+            # A loop that closes takes no signal, and complains of one.
+            for number in reversed(taken):
+                loop.remove_signal_handler(number)
+            if signal.SIGINT in taken and asked_s >= 0:
+                signal.signal(signal.SIGINT, stop)
 
     return asyncio.run(interruptible())
 
