@@ -218,13 +218,21 @@ class Slow:
         return Transcription(text, "en", 0.0, 0.0, 1.0, sure=self.sure)
 
 
+def _recogniser(
+    slow: Slow, inbox: Inbox, clock: virtual_time.VirtualClock, *, every_ms: int
+) -> Recogniser:
+    """One that hears the first utterance."""
+    recogniser = Recogniser(
+        slow.transcribe, every_ms=every_ms, clock=clock, inbox=inbox, tell=slow.told.append
+    )
+    recogniser.begin(1, 0)
+    return recogniser
+
+
 async def _listen(slow: Slow, seconds: float, *, behind_s: float = 0.0) -> Recogniser:
     clock, hearing = virtual_time.VirtualClock(), Hearing(Detector(), 60.0)
     async with Inbox() as inbox:
-        recogniser = Recogniser(
-            slow.transcribe, every_ms=600, clock=clock, inbox=inbox, tell=slow.told.append
-        )
-        recogniser.begin(1, 0)
+        recogniser = _recogniser(slow, inbox, clock, every_ms=600)
         for frame in range(round(seconds * 50)):
             captured = clock.now_ns() - round((behind_s + 0.02) * 1e9)
             hearing.push(Frame(np.zeros(320, np.int16), RATE, frame * 320, captured))
@@ -290,14 +298,7 @@ def test_what_is_recognised_when_its_pause_is_over_is_no_place_to_cut() -> None:
     async def talk() -> Recogniser:
         hearing = Hearing(Detector(), 60.0)
         async with Inbox() as inbox:
-            recogniser = Recogniser(
-                slow.transcribe,
-                every_ms=0,
-                clock=virtual_time.VirtualClock(),
-                inbox=inbox,
-                tell=slow.told.append,
-            )
-            recogniser.begin(1, 0)
+            recogniser = _recogniser(slow, inbox, virtual_time.VirtualClock(), every_ms=0)
             hearing.push(Frame(np.zeros(3 * RATE, np.int16), RATE, 0, 0))
             first = recogniser.utterance(hearing, RATE, pause=RATE)
             recogniser.resumed(100)
@@ -319,14 +320,7 @@ def test_a_click_between_two_pauses_leaves_no_doubt_of_the_words() -> None:
     async def talk() -> Recogniser:
         hearing = Hearing(Detector(), 60.0)
         async with Inbox() as inbox:
-            recogniser = Recogniser(
-                slow.transcribe,
-                every_ms=0,
-                clock=virtual_time.VirtualClock(),
-                inbox=inbox,
-                tell=slow.told.append,
-            )
-            recogniser.begin(1, 0)
+            recogniser = _recogniser(slow, inbox, virtual_time.VirtualClock(), every_ms=0)
             hearing.push(Frame(np.zeros(7 * RATE, np.int16), RATE, 0, 0))
             for paused in (3 * RATE, 36 * RATE // 10, 6 * RATE):
                 await recogniser.utterance(hearing, paused, pause=paused)()
